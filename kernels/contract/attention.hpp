@@ -1,0 +1,141 @@
+/// What every backend must do: attend the rows of one rank to one block of keys at a time, forward and backward.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "kernels/base/view.hpp"
+#include "kernels/base/workers.hpp"
+
+namespace annulus::kernels {
+
+/// What one rank computes in one call; the shapes of its queries and the rule of the scores.
+///   s = softmax_scale * q.k ;  if softcap > 0: s = softcap * tanh(s / softcap) ;  s = s - alibi_slopes[h] * |i - j|
+/// Query head h reads kv head h / (heads / kv_heads). Spans must outlive the pass.
+struct Problem {
+  std::int64_t batch = 1;
+  std::int64_t q_rows = 0;
+  std::int64_t heads = 1;
+  std::int64_t kv_heads = 1;
+  std::int64_t head_dim = 64;
+  DType dtype = DType::f32;  ///< of q, k and v
+  double softmax_scale = 1;
+  double softcap = 0;                             ///< 0: none
+  std::span<const float> alibi_slopes;            ///< [heads], or empty: none
+  std::span<const float> sink;                    ///< [heads] learned sink logits, or empty: none
+  std::span<const std::int64_t> query_positions;  ///< [q_rows], in key coordinates; read only with ALiBi
+};
+
+/// The shape of the keys and values of one owner.
+struct BlockShape {
+  std::int64_t batch = 1;
+  std::int64_t rows = 0;
+  std::int64_t kv_heads = 1;
+  std::int64_t head_dim = 64;
+  DType dtype = DType::f32;
+};
+
+/// A packed block in hand. `packed` is aligned to 64 bytes and holds packed_bytes(shape, direction).
+struct Block {
+  BlockShape shape;
+  const std::byte* packed = nullptr;
+  std::span<const std::int64_t> positions;  ///< [rows]; read only with ALiBi
+};
+
+/// Half-open range of key rows of a block.
+struct RowSpan {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  friend bool operator==(const RowSpan&, const RowSpan&) = default;
+};
+
+/// Which key rows of one block each query row sees: the mask, as kernels know it. Query row r sees the union of
+/// spans[r * per_row .. (r + 1) * per_row), which are sorted and disjoint; empty ones have begin == end.
+struct VisibleRows {
+  std::span<const RowSpan> spans;  ///< [q_rows][per_row]
+  std::int64_t per_row = 1;
+
+  std::span<const RowSpan> of_row(std::int64_t row) const {
+    return spans.subspan(static_cast<std::size_t>(row * per_row), static_cast<std::size_t>(per_row));
+  }
+};
+
+/// How a tile (query rows x key rows) stands to the mask.
+enum class TileKind { empty, partial, full };
+
+/// Classifies query rows [q_begin, q_end) against key rows `keys`. `hull` (if given) receives the smallest range of
+/// key rows inside `keys` that any of these query rows sees: what a partial tile has to compute.
+TileKind classify(const VisibleRows& visible, std::int64_t q_begin, std::int64_t q_end, RowSpan keys,
+                  RowSpan* hull = nullptr);
+
+enum class Direction { forward, backward };
+
+/// The forward pass of one call on one rank. Carries, per query row and head and in f32 (f64 for f64 tensors), the
+/// unnormalised output O, the running maximum m and the sum l over all blocks attended so far:
+///   attend:  m' = max(m, max_j s_j);  O = O 2^(m-m') + sum_j 2^(s_j-m') v_j;  l likewise   (s in log2 units)
+///   finish:  out = O / l;  lse = ln 2 (m + log2 l), with exp(sink[h]) added to l once
+/// (online softmax, Milakov and Gimelshein 2018; FlashAttention-2, Dao 2023, algorithm 1). Rows that saw no key get
+/// out = 0 and lse = -infinity (sink[h] with a sink). Bits depend on the sequence of blocks, not on the number of
+/// workers nor on timing.
+class ForwardPass {
+ public:
+  virtual ~ForwardPass() = default;
+  /// Local. Calls `progress` from the calling thread about every 100 us.
+  virtual void attend(const Block& block, const VisibleRows& visible, const Progress& progress) = 0;
+  /// Local. out [batch, q_rows, heads, head_dim] in any dtype; lse [batch, heads, q_rows]; every element is written.
+  virtual void finish(const TensorView& out, const RowStats& lse) = 0;
+};
+
+/// What backward reads, all [batch, q_rows, heads, head_dim] but lse [batch, heads, q_rows]. q has the problem's dtype,
+/// out and dout any. Views must outlive the pass.
+struct BackwardInputs {
+  ConstTensorView q;
+  ConstTensorView out;
+  ConstTensorView dout;
+  ConstRowStats lse;
+};
+
+/// The backward pass of one call on one rank: recomputes p = exp(s - lse) per block,
+///   dv_j = sum_i p_ij dout_i;  ds_ij = p_ij (dout_i.v_j - dout_i.out_i);  dq_i = sum_j ds'_ij k_j;  dk_j = sum_i ds'_ij q_i
+/// with ds' = ds * d(s)/d(q.k)  (FlashAttention-2, algorithm 2). dq stays here in f32 (f64) until finish.
+class BackwardPass {
+ public:
+  virtual ~BackwardPass() = default;
+  /// Local. Writes (does not add) this rank's share of the block's dK and dV to `gradient`, an array of
+  /// gradient_elements(shape) in gradient_dtype(dtype), aligned to 64 bytes.
+  virtual void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) = 0;
+  /// Local. dq [batch, q_rows, heads, head_dim] in any dtype. dsink [heads] or empty: receives this rank's sum over
+  /// batch and rows of -exp(sink - lse) * dout.out.
+  virtual void finish(const TensorView& dq, std::span<double> dsink) = 0;
+};
+
+/// Gradients of keys and values travel and add up in this type.
+constexpr DType gradient_dtype(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
+/// One row per backend. All functions are local; none changes its inputs.
+struct KernelTable {
+  std::string_view name;         ///< "reference", "portable", "avx2", "avx512": the word of --backend, logs and tests
+  std::string_view unavailable;  ///< empty, or why this machine or build cannot run it
+  bool f64;                      ///< takes f64 tensors
+
+  /// Bytes of a packed block, checked. Zero for zero rows.
+  std::uint64_t (*packed_bytes)(const BlockShape& shape, Direction direction);
+  /// Packs k and v [batch, rows, kv_heads, head_dim] (dtype of `shape`) into the kernel's tile order.
+  void (*pack)(const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
+               std::byte* packed, Workers& workers);
+  /// Bytes that a pass allocates for packed queries and carries (worker scratch excluded: it is bounded), checked.
+  std::uint64_t (*pass_bytes)(const Problem& problem, Direction direction);
+  std::unique_ptr<ForwardPass> (*forward)(const Problem& problem, const ConstTensorView& q, Workers& workers);
+  std::unique_ptr<BackwardPass> (*backward)(const Problem& problem, const BackwardInputs& inputs, Workers& workers);
+  /// Elements of the dK/dV array of a block, in a layout that is the backend's own.
+  std::int64_t (*gradient_elements)(const BlockShape& shape);
+  /// Writes the summed gradients to dk and dv [batch, rows, kv_heads, head_dim], any dtype.
+  void (*unpack_gradient)(const BlockShape& shape, const std::byte* gradient, const TensorView& dk,
+                          const TensorView& dv);
+};
+
+}  // namespace annulus::kernels

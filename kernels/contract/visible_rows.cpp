@@ -1,0 +1,28 @@
+/// Tile classification from row spans.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "kernels/contract/attention.hpp"
+
+namespace annulus::kernels {
+
+TileKind classify(const VisibleRows& visible, std::int64_t q_begin, std::int64_t q_end, RowSpan keys, RowSpan* hull) {
+  RowSpan reach{keys.end, keys.begin};
+  bool full = true;
+  for (std::int64_t row = q_begin; row < q_end; ++row) {
+    std::int64_t covered = keys.begin;  // keys [keys.begin, covered) are visible without a gap
+    for (const RowSpan& span : visible.of_row(row)) {
+      const RowSpan cut{std::max(span.begin, keys.begin), std::min(span.end, keys.end)};
+      if (cut.begin >= cut.end) continue;
+      reach = {std::min(reach.begin, cut.begin), std::max(reach.end, cut.end)};
+      if (cut.begin <= covered) covered = std::max(covered, cut.end);
+    }
+    full = full && covered >= keys.end;
+  }
+  const bool empty = reach.begin >= reach.end;
+  if (hull != nullptr) *hull = empty ? RowSpan{keys.begin, keys.begin} : reach;
+  if (empty) return TileKind::empty;
+  return full ? TileKind::full : TileKind::partial;
+}
+
+}  // namespace annulus::kernels

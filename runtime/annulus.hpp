@@ -1,0 +1,16 @@
+/// The face of the library: all that a program includes. `#include <annulus/annulus.hpp>`
+///
+///   annulus::RingAttention ring(comm, {annulus::LayoutKind::zigzag}, spec);   // collective over comm
+///   ring.forward({.q = q, .k = k, .v = v, .out = out, .lse = lse});           // this rank's rows
+///   ring.backward({.q = q, .k = k, .v = v, .out = out, .dout = dout, .lse = lse, .dq = dq, .dk = dk, .dv = dv});
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/base/buffer.hpp"
+#include "kernels/base/dtype.hpp"
+#include "kernels/base/error.hpp"
+#include "kernels/base/view.hpp"
+#include "runtime/comm/communicator.hpp"
+#include "runtime/engine/ring_attention.hpp"
+#include "runtime/layout/layout.hpp"
+#include "runtime/layout/mask.hpp"
