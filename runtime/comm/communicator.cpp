@@ -1,0 +1,130 @@
+/// Checked collectives on an owned communicator.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/comm/communicator.hpp"
+
+#include <cstdio>
+#include <limits>
+
+#include "runtime/comm/transfer.hpp"
+#include "runtime/comm/transfer_plan.hpp"
+
+namespace annulus {
+namespace {
+
+std::string mpi_message(int code, const char* doing, const std::source_location& at) {
+  std::array<char, MPI_MAX_ERROR_STRING> text{};
+  int length = 0;
+  MPI_Error_string(code, text.data(), &length);
+  return std::string("cannot ") + doing + " (" + text.data() + ", at " + at.file_name() + ":" +
+         std::to_string(at.line()) + ")";
+}
+
+template <class T>
+void reduce(std::span<T> values, MPI_Datatype type, MPI_Op op, MPI_Comm comm, const char* doing) {
+  if (values.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
+    throw Error(ExitCode::internal, "a reduction of more than 2^31 values");
+  }
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), type, op, comm), doing);
+}
+
+}  // namespace
+
+MpiError::MpiError(int mpi_code, const char* doing, std::source_location at)
+    : Error(ExitCode::communication, mpi_message(mpi_code, doing, at)), mpi_code_(mpi_code) {}
+
+void Communicator::CommTraits::release(MPI_Comm comm) noexcept {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (finalized != 0) return;  // a host program may finalise MPI before its last ring dies
+  if (MPI_Comm_free(&comm) != MPI_SUCCESS) std::fprintf(stderr, "annulus: a communicator could not be freed\n");
+}
+
+Communicator::Communicator(MPI_Comm owned) : comm_(owned) {
+  check_mpi(MPI_Comm_set_errhandler(owned, MPI_ERRORS_RETURN), "let a communicator return errors");
+  check_mpi(MPI_Comm_rank(owned, &rank_), "ask for the rank");
+  check_mpi(MPI_Comm_size(owned, &size_), "ask for the number of ranks");
+}
+
+Communicator Communicator::duplicate(MPI_Comm parent) {
+  int initialized = 0;
+  check_mpi(MPI_Initialized(&initialized), "ask whether MPI runs");
+  if (initialized == 0 || parent == MPI_COMM_NULL) {
+    throw UsageError("no communicator to run on (MPI is not initialised, or MPI_COMM_NULL was given); try MPI_Init first");
+  }
+  MPI_Comm raw = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_dup(parent, &raw), "duplicate the caller's communicator");
+  return Communicator(raw);
+}
+
+Communicator Communicator::node() const {
+  MPI_Comm raw = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(comm_.get(), MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &raw), "find the node's ranks");
+  return Communicator(raw);
+}
+
+Communicator Communicator::split(int color) const {
+  MPI_Comm raw = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split(comm_.get(), color, rank_, &raw), "split a communicator");
+  return Communicator(raw);
+}
+
+void Communicator::barrier() const { check_mpi(MPI_Barrier(comm_.get()), "wait for all ranks"); }
+
+void Communicator::min(std::span<std::uint64_t> values) const {
+  reduce(values, MPI_UINT64_T, MPI_MIN, comm_.get(), "take a minimum over ranks");
+}
+
+void Communicator::max(std::span<std::uint64_t> values) const {
+  reduce(values, MPI_UINT64_T, MPI_MAX, comm_.get(), "take a maximum over ranks");
+}
+
+void Communicator::max(std::span<double> values) const {
+  reduce(values, MPI_DOUBLE, MPI_MAX, comm_.get(), "take a maximum over ranks");
+}
+
+void Communicator::sum(std::span<std::uint64_t> values) const {
+  reduce(values, MPI_UINT64_T, MPI_SUM, comm_.get(), "sum over ranks");
+}
+
+void Communicator::sum(std::span<double> values) const {
+  constexpr int tag = 1;
+  if (rank_ == 0) {
+    std::vector<double> others(values.size());
+    for (int from = 1; from < size_; ++from) {
+      receive(std::as_writable_bytes(std::span(others)), from, tag);
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] += others[i];
+    }
+  } else {
+    send(std::as_bytes(values), 0, tag);
+  }
+  broadcast(std::as_writable_bytes(values), 0);
+}
+
+void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
+  for (const TransferPiece& piece : plan_transfer(bytes.size())) {
+    check_mpi(MPI_Bcast(bytes.data() + piece.offset, piece.count, MPI_BYTE, root, comm_.get()), "broadcast");
+  }
+}
+
+void Communicator::broadcast(std::string& text, int root) const {
+  std::uint64_t size = text.size();
+  broadcast(std::as_writable_bytes(std::span(&size, 1)), root);
+  text.resize(size);
+  broadcast(std::as_writable_bytes(std::span(text)), root);
+}
+
+std::vector<std::uint64_t> Communicator::all_gather(std::uint64_t value) const {
+  std::vector<std::uint64_t> all(static_cast<std::size_t>(size_));
+  check_mpi(MPI_Allgather(&value, 1, MPI_UINT64_T, all.data(), 1, MPI_UINT64_T, comm_.get()), "gather from all ranks");
+  return all;
+}
+
+void Communicator::send(std::span<const std::byte> bytes, int to, int tag) const {
+  Transfer::send(*this, bytes, to, tag).wait();
+}
+
+void Communicator::receive(std::span<std::byte> bytes, int from, int tag) const {
+  Transfer::receive(*this, bytes, from, tag).wait();
+}
+
+}  // namespace annulus

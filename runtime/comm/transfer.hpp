@@ -1,0 +1,39 @@
+/// A transfer under way: nonblocking, of any size, completed before its memory can be freed.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "runtime/comm/communicator.hpp"
+
+namespace annulus {
+
+/// Nonblocking sends or receives of one byte range. Move-only. Both sides must give the same size; a receive that gets
+/// another size throws when it completes. The destructor waits: memory under a pending transfer may not be freed.
+class Transfer {
+ public:
+  Transfer() = default;
+  static Transfer send(const Communicator& comm, std::span<const std::byte> bytes, int to, int tag);
+  static Transfer receive(const Communicator& comm, std::span<std::byte> bytes, int from, int tag);
+  Transfer(Transfer&& other) noexcept = default;
+  Transfer& operator=(Transfer&& other) noexcept;
+  ~Transfer();
+
+  /// Moves the transfer on; true once complete. Local, does not block. Open MPI 4.1 moves nothing unless polled.
+  bool test();
+  /// Blocks until complete. Local.
+  void wait();
+  /// MPI messages that this transfer is made of.
+  std::size_t messages() const { return messages_; }
+
+ private:
+  void check_sizes(std::span<const MPI_Status> statuses) const;
+
+  std::vector<MPI_Request> requests_;  ///< empty once complete
+  std::vector<int> expected_;          ///< bytes per receive piece; empty for sends
+  std::size_t messages_ = 0;
+};
+
+}  // namespace annulus

@@ -1,0 +1,23 @@
+/// The one place where 64-bit byte counts become MPI counts. Pure arithmetic.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace annulus {
+
+/// One MPI call's share of a transfer: `count` bytes from `offset`.
+struct TransferPiece {
+  std::uint64_t offset = 0;
+  int count = 0;
+};
+
+/// Largest piece: far below INT_MAX, large enough that a piece's latency does not show.
+inline constexpr std::uint64_t transfer_piece_bytes = std::uint64_t{256} << 20;
+
+/// Pieces that cover `bytes` in order, each count in 1..transfer_piece_bytes; no pieces for 0 bytes. MPI takes an int
+/// count and (int)2^32 is 0: one large transfer would report success and move nothing.
+std::vector<TransferPiece> plan_transfer(std::uint64_t bytes);
+
+}  // namespace annulus

@@ -1,0 +1,45 @@
+/// A spec laid out over a ring: shapes, masks and sizes of every step. Pure arithmetic.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "kernels/kernel_table.hpp"
+#include "runtime/engine/ring_attention.hpp"
+#include "runtime/exchange/exchange.hpp"
+#include "runtime/layout/ring_schedule.hpp"
+
+namespace annulus {
+
+/// What one rank of the ring does. The spec is checked when the plan is made (throws UsageError).
+class AttentionPlan {
+ public:
+  AttentionPlan(AttentionSpec spec, LayoutSpec layout, RingSchedule ring);
+
+  const AttentionSpec& spec() const { return spec_; }
+  const Layout& q_layout() const { return q_layout_; }
+  const Layout& k_layout() const { return k_layout_; }
+  const Mask& mask() const { return mask_; }
+  RingSchedule ring() const { return ring_; }
+  std::int64_t q_rows() const { return q_layout_.rows(ring_.rank); }
+  std::int64_t k_rows() const { return k_layout_.rows(ring_.rank); }
+
+  /// What the kernels are told of this rank's queries; spans point into this plan and into `sink`.
+  kernels::Problem problem(std::span<const float> sink) const;
+  kernels::BlockShape block_shape(int owner) const;
+  /// Which rows of the owner's block this rank's queries see.
+  BlockMask visible(int owner) const { return block_mask(mask_, q_layout_, ring_.rank, k_layout_, owner); }
+  /// Key positions of the owner's rows; empty without ALiBi, which alone reads them.
+  std::vector<std::int64_t> key_positions(int owner) const;
+  PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction) const;
+
+ private:
+  AttentionSpec spec_;
+  Layout q_layout_;
+  Layout k_layout_;
+  Mask mask_;
+  RingSchedule ring_;
+  std::vector<std::int64_t> query_positions_;  ///< in key coordinates; empty without ALiBi
+};
+
+}  // namespace annulus

@@ -1,0 +1,168 @@
+/// The ring loop, forward and backward: read this first.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/engine/ring_attention.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/comm/agreement.hpp"
+#include "runtime/comm/placement.hpp"
+#include "runtime/engine/attention_plan.hpp"
+#include "runtime/engine/call_check.hpp"
+#include "runtime/engine/settings_hash.hpp"
+#include "runtime/exchange/exchange.hpp"
+
+namespace annulus {
+
+using kernels::Direction;
+
+struct RingAttention::Impl {
+  Impl(Communicator ranks, LayoutSpec layout, AttentionSpec spec, Execution how);
+
+  template <class Call>
+  void begin(Direction direction, const Call& call);
+  template <class Call>
+  void pack(Direction direction, const Call& call);
+  template <class Attend>
+  void rotate(Attend&& attend);
+  void report(Direction direction, double started);
+
+  Communicator comm;
+  Execution execution;
+  RingSchedule ring;
+  std::uint64_t settings = 0;                   ///< hash of what all ranks agreed on
+  std::unique_ptr<AttentionPlan> plan;          ///< made once the ranks agree
+  const kernels::KernelTable* table = nullptr;  ///< the backend
+  ExchangeKind exchange_kind = ExchangeKind::automatic;
+  std::unique_ptr<Exchange> exchange;
+  std::unique_ptr<Workers> workers;
+  std::uint64_t calls = 0;
+  std::int64_t pairs = 0;  ///< visible pairs of the running call on this rank
+  CallReport last;
+};
+
+RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec spec, Execution how)
+    : comm(std::move(ranks)), execution(std::move(how)), ring{comm.rank(), comm.size()} {
+  const Verdict valid = verdict_of([&] {
+    plan = std::make_unique<AttentionPlan>(std::move(spec), layout, ring);
+    table = &kernels::kernel_table(execution.backend, plan->spec().dtype);
+    if (execution.threads < 0) throw UsageError("a negative number of threads; try 1, or 0 for this rank's share");
+    settings = settings_hash(plan->spec(), layout, table->name, execution.exchange);
+  });
+  agree_on_settings(comm, settings, "the attention's settings", valid);
+  const int share = fair_threads(comm.node());
+  workers = std::make_unique<Workers>(execution.threads > 0 ? execution.threads : share);
+  together(comm, [&] {
+    if (workers->size() > 1 && !threads_allowed()) {
+      throw UsageError("threads in a program that initialised MPI without them (MPI_THREAD_SINGLE); "
+                       "try MPI_Init_thread with MPI_THREAD_FUNNELED, or 1 thread");
+    }
+  });
+  const AttentionSpec& agreed = plan->spec();
+  exchange = make_exchange(execution.exchange, comm, ring,
+                           attention_bytes(agreed, layout, ring.size, *table, ExchangeKind::shared, Direction::backward),
+                           &exchange_kind);
+}
+
+/// Collective. Opens a call: the ranks agree that all make the same one, with valid arguments, and have room for it.
+template <class Call>
+void RingAttention::Impl::begin(Direction direction, const Call& call) {
+  const Verdict valid = verdict_of([&] { check_call(plan->spec(), plan->q_rows(), plan->k_rows(), call); });
+  agree_on_settings(comm, call_hash(settings, direction, calls++), "which call comes next", valid);
+  exchange->begin(plan->sizes(*table, direction));
+  pairs = 0;
+}
+
+/// Packs this rank's block where the ring takes it from. Local.
+template <class Call>
+void RingAttention::Impl::pack(Direction direction, const Call& call) {
+  table->pack(plan->block_shape(ring.rank), direction, call.k, call.v, exchange->own_block(), *workers);
+}
+
+/// The ring. At `step` this rank attends to the keys born on ring.owner_at(step), while they already travel on.
+template <class Attend>
+void RingAttention::Impl::rotate(Attend&& attend) {
+  for (int step = 0; step < ring.size; ++step) {
+    const int owner = ring.owner_at(step);
+    exchange->start(step);
+    const BlockMask mask = plan->visible(owner);
+    const std::vector<std::int64_t> positions = plan->key_positions(owner);
+    attend(step, kernels::Block{plan->block_shape(owner), exchange->block(step), positions}, mask);
+    exchange->finish(step);
+    pairs += mask.pairs;
+    if (execution.on_step) execution.on_step(step, ring.size);
+  }
+}
+
+void RingAttention::Impl::report(Direction direction, double started) {
+  const Traffic& traffic = exchange->traffic();
+  const AttentionSpec& spec = plan->spec();
+  const double per_pair = direction == Direction::forward ? 4 : 10;
+  last = {.messages = traffic.messages,
+          .bytes_sent = traffic.bytes,
+          .flops = per_pair * static_cast<double>(spec.batch * spec.heads * spec.head_dim) * static_cast<double>(pairs),
+          .seconds = MPI_Wtime() - started,
+          .exposed_comm_seconds = traffic.exposed_seconds};
+}
+
+RingAttention::RingAttention(MPI_Comm comm, LayoutSpec layout, AttentionSpec spec, Execution execution)
+    : impl_(std::make_unique<Impl>(Communicator::duplicate(comm), layout, std::move(spec), std::move(execution))) {}
+RingAttention::~RingAttention() = default;
+RingAttention::RingAttention(RingAttention&&) noexcept = default;
+RingAttention& RingAttention::operator=(RingAttention&&) noexcept = default;
+
+int RingAttention::rank() const { return impl_->ring.rank; }
+int RingAttention::size() const { return impl_->ring.size; }
+const AttentionSpec& RingAttention::spec() const { return impl_->plan->spec(); }
+const Layout& RingAttention::q_layout() const { return impl_->plan->q_layout(); }
+const Layout& RingAttention::k_layout() const { return impl_->plan->k_layout(); }
+std::string_view RingAttention::backend() const { return impl_->table->name; }
+ExchangeKind RingAttention::exchange() const { return impl_->exchange_kind; }
+int RingAttention::threads() const { return impl_->workers->size(); }
+const CallReport& RingAttention::last_call() const { return impl_->last; }
+
+void RingAttention::forward(const ForwardCall& call) {
+  Impl& self = *impl_;
+  const double started = MPI_Wtime();
+  self.begin(Direction::forward, call);
+  std::unique_ptr<kernels::ForwardPass> pass;
+  together(self.comm, [&] {
+    self.pack(Direction::forward, call);
+    pass = self.table->forward(self.plan->problem(call.sink), call.q, *self.workers);
+  });
+  Exchange& exchange = *self.exchange;
+  exchange.open();
+  const Progress progress = [&exchange] { exchange.poll(); };
+  self.rotate([&](int, const kernels::Block& block, const BlockMask& mask) {
+    if (mask.pairs > 0) pass->attend(block, mask.view(), progress);
+  });
+  pass->finish(call.out, call.lse);
+  self.report(Direction::forward, started);
+}
+
+void RingAttention::backward(const BackwardCall& call) {
+  Impl& self = *impl_;
+  const double started = MPI_Wtime();
+  self.begin(Direction::backward, call);
+  std::unique_ptr<kernels::BackwardPass> pass;
+  together(self.comm, [&] {
+    self.pack(Direction::backward, call);
+    const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
+    pass = self.table->backward(self.plan->problem(call.sink), inputs, *self.workers);
+  });
+  Exchange& exchange = *self.exchange;
+  exchange.open();
+  const Progress progress = [&exchange] { exchange.poll(); };
+  self.rotate([&](int step, const kernels::Block& block, const BlockMask& mask) {
+    if (mask.pairs > 0) pass->attend(block, mask.view(), exchange.share(step), progress);
+    exchange.add_share(step, mask.pairs == 0);
+  });
+  self.table->unpack_gradient(self.plan->block_shape(self.ring.rank), exchange.home(), call.dk, call.dv);
+  std::vector<double> dsink(call.dsink.size());
+  pass->finish(call.dq, dsink);
+  self.comm.sum(dsink);
+  std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
+  self.report(Direction::backward, started);
+}
+
+}  // namespace annulus

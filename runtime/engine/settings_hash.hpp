@@ -1,0 +1,19 @@
+/// One number for everything that ranks must agree on.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/contract/attention.hpp"
+#include "runtime/engine/ring_attention.hpp"
+
+namespace annulus {
+
+/// Hash (xxh64) of a spec, its layout, the backend and the exchange asked for. Threads and callbacks may differ by rank.
+std::uint64_t settings_hash(const AttentionSpec& spec, LayoutSpec layout, std::string_view backend,
+                            ExchangeKind exchange);
+
+/// The hash that opens a call: the settings, the direction and how many calls came before.
+std::uint64_t call_hash(std::uint64_t settings, kernels::Direction direction, std::uint64_t calls);
+
+}  // namespace annulus
