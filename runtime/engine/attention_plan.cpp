@@ -62,8 +62,7 @@ PassSizes AttentionPlan::sizes(const kernels::KernelTable& table, kernels::Direc
   for (int owner = 0; owner < ring_.size; ++owner) {
     const kernels::BlockShape shape = block_shape(owner);
     sizes.block_bytes.push_back(table.packed_bytes(shape, direction));
-    const bool backward = direction == kernels::Direction::backward;
-    sizes.gradient_elements.push_back(backward ? table.gradient_elements(shape) : 0);
+    if (direction == kernels::Direction::backward) sizes.gradient_elements.push_back(table.gradient_elements(shape));
   }
   return sizes;
 }

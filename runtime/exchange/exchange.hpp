@@ -17,10 +17,11 @@ namespace annulus {
 /// What one call moves, by owner: known to every rank from the layout alone.
 struct PassSizes {
   std::vector<std::uint64_t> block_bytes;
-  std::vector<std::int64_t> gradient_elements;  ///< all 0 in a forward pass
+  std::vector<std::int64_t> gradient_elements;  ///< empty in a forward pass
   DType gradient_dtype = DType::f32;
 
   std::uint64_t gradient_bytes(int owner) const {
+    if (gradient_elements.empty()) return 0;
     return static_cast<std::uint64_t>(gradient_elements[static_cast<std::size_t>(owner)]) * size_of(gradient_dtype);
   }
 };

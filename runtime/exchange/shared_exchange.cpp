@@ -31,9 +31,9 @@ void SharedExchange::begin(PassSizes sizes) {
   traffic_ = {};
   sizes_ = std::move(sizes);
   grow(blocks_, comm_, sizes_.block_bytes[static_cast<std::size_t>(ring_.rank)]);
+  if (sizes_.gradient_elements.empty()) return;
   std::uint64_t largest = 0;
   for (int owner = 0; owner < ring_.size; ++owner) largest = std::max(largest, sizes_.gradient_bytes(owner));
-  if (largest == 0) return;
   grow(gradients_, comm_, sizes_.gradient_bytes(ring_.rank));
   together(comm_, [&] {
     if (static_cast<std::uint64_t>(share_.size()) < largest) share_ = Buffer<std::byte>(static_cast<std::int64_t>(largest));
