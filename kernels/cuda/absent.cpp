@@ -1,0 +1,21 @@
+/// Stands in for the CUDA kernels in a build without them: callers need no #ifdef.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/cuda_table.hpp"
+
+namespace annulus::kernels {
+
+const KernelTable& cuda_table() {
+  static constexpr KernelTable absent{.name = "cuda",
+                                      .unavailable = "not built (this build has no CUDA kernels)",
+                                      .f64 = false,
+                                      .packed_bytes = nullptr,
+                                      .pack = nullptr,
+                                      .pass_bytes = nullptr,
+                                      .forward = nullptr,
+                                      .backward = nullptr,
+                                      .gradient_elements = nullptr,
+                                      .unpack_gradient = nullptr};
+  return absent;
+}
+
+}  // namespace annulus::kernels

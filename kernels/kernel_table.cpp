@@ -1,0 +1,75 @@
+/// Choosing a backend: a row by name, or the best CPU row that this machine runs.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/kernel_table.hpp"
+
+#include <algorithm>
+#include <array>
+#include <ranges>
+
+#include "kernels/cuda/cuda_table.hpp"
+#include "kernels/reference/reference_table.hpp"
+#include "kernels/simd/simd_tables.hpp"
+
+namespace annulus::kernels {
+namespace {
+
+constexpr std::string_view device_backend = "cuda";  ///< never chosen by "auto": tensors would have to live there
+
+bool takes(const KernelTable& table, DType dtype) { return dtype != DType::f64 || table.f64; }
+
+/// The last row that runs here and takes `dtype`; the reference does always.
+const KernelTable& best_on_cpu(DType dtype) {
+  const auto tables = kernel_tables();
+  const auto best = std::ranges::find_if(tables | std::views::reverse, [dtype](const KernelTable& table) {
+    return table.name != device_backend && table.unavailable.empty() && takes(table, dtype);
+  });
+  return *best;
+}
+
+std::string try_others() { return "; try one of: " + available_backends(); }
+
+[[noreturn]] void refuse_dtype(std::string_view backend, DType dtype) {
+  throw UsageError("backend " + std::string(backend) + " does not take " + std::string(name(dtype)) +
+                   " (only reference computes in it); try reference");
+}
+
+const KernelTable& row_named(std::string_view wanted) {
+  const auto tables = kernel_tables();
+  const auto row = std::ranges::find(tables, wanted, &KernelTable::name);
+  if (row == tables.end()) {
+    throw UsageError("unknown backend '" + std::string(wanted) + "' (no kernels go by that name)" + try_others());
+  }
+  if (!row->unavailable.empty()) {
+    throw UsageError("backend " + std::string(wanted) + " does not run here: " + std::string(row->unavailable) +
+                     try_others());
+  }
+  return *row;
+}
+
+}  // namespace
+
+std::span<const KernelTable> kernel_tables() {
+  static const std::array<KernelTable, 5> tables{reference_table(), portable_table(), avx2_table(), avx512_table(),
+                                                 cuda_table()};
+  return tables;
+}
+
+const KernelTable& kernel_table(std::string_view wanted, DType dtype) {
+  if (wanted == "simd" && dtype == DType::f64) refuse_dtype(wanted, dtype);
+  if (wanted == "auto" || wanted == "simd") return best_on_cpu(dtype);
+  const KernelTable& row = row_named(wanted);
+  if (!takes(row, dtype)) refuse_dtype(wanted, dtype);
+  return row;
+}
+
+std::string available_backends() {
+  std::string names;
+  for (const KernelTable& table : kernel_tables()) {
+    if (!table.unavailable.empty()) continue;
+    if (!names.empty()) names += ", ";
+    names += table.name;
+  }
+  return names;
+}
+
+}  // namespace annulus::kernels
