@@ -1,0 +1,29 @@
+/// Memory of this rank and of its node: what was used, and whether what is planned fits.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "runtime/comm/communicator.hpp"
+
+namespace annulus::launch {
+
+/// Peak memory of this rank in bytes, 0 where the system does not say: VmHWM less the resident pages of files and of
+/// shared memory, plus its share of the shared memory (each page divided by the ranks that map it, so that a ring of
+/// equal shards comes to its own window). Call while the ring lives: windows count only while mapped. Local.
+std::uint64_t peak_rss_bytes();
+
+/// Memory that this node can still give: MemAvailable, or less where a control group limits it. UINT64_MAX where the
+/// system does not say. Local.
+std::uint64_t available_memory();
+
+/// Collective, before anything is allocated: throws ResourceError together if the ranks of any node plan more than the
+/// node can give. `bytes` is what this rank will allocate, `what` names it: "q, k, v and the ring".
+void check_memory(const Communicator& world, std::uint64_t bytes, std::string_view what);
+
+/// "1.5 GiB": for messages and tables.
+std::string bytes_text(double bytes);
+
+}  // namespace annulus::launch

@@ -1,0 +1,60 @@
+/// Whole-string number parsing.
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/numbers.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "kernels/base/error.hpp"
+
+namespace annulus::launch {
+namespace {
+
+[[noreturn]] void refuse(std::string_view option, const std::string& text, const std::string& wanted) {
+  throw UsageError(fmt::format("{} '{}' is not valid ({} is wanted)", option, text, wanted));
+}
+
+/// Powers of 1024 that a suffix stands for; -1 if it is none.
+int power_of(std::string_view suffix) {
+  if (suffix.empty()) return 0;
+  if (suffix == "k" || suffix == "K") return 1;
+  if (suffix == "M") return 2;
+  if (suffix == "G") return 3;
+  return -1;
+}
+
+std::string range_text(std::int64_t min, std::int64_t max) {
+  if (max == std::numeric_limits<std::int64_t>::max()) return fmt::format("a whole number of at least {}", min);
+  return fmt::format("a whole number from {} to {}", min, max);
+}
+
+}  // namespace
+
+std::int64_t parse_size(std::string_view option, const std::string& text, std::int64_t min, std::int64_t max) {
+  const std::string wanted = range_text(min, max) + ", or 64k, 1M with k = 1024";
+  std::int64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, failure] = std::from_chars(text.data(), end, value);
+  int power = power_of({rest, static_cast<std::size_t>(end - rest)});
+  if (failure != std::errc{} || power < 0) refuse(option, text, wanted);
+  for (; power > 0; --power) {
+    if (__builtin_mul_overflow(value, std::int64_t{1024}, &value)) refuse(option, text, wanted);
+  }
+  if (value < min || value > max) refuse(option, text, wanted);
+  return value;
+}
+
+double parse_real(std::string_view option, const std::string& text, double min, double max) {
+  const std::string wanted = fmt::format("a number from {} to {}", min, max);
+  double value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, failure] = std::from_chars(text.data(), end, value);
+  if (failure != std::errc{} || rest != end || !std::isfinite(value) || value < min || value > max) {
+    refuse(option, text, wanted);
+  }
+  return value;
+}
+
+}  // namespace annulus::launch

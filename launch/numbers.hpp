@@ -1,0 +1,19 @@
+/// Numbers as people type them, parsed whole: no trailing junk, no overflow, no NaN.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+
+namespace annulus::launch {
+
+/// A count such as 4096, 64k or 1M (k = 1024, M = 1024 k, G = 1024 M) in [min, max]. Throws UsageError that names `option`.
+std::int64_t parse_size(std::string_view option, const std::string& text, std::int64_t min,
+                        std::int64_t max = std::numeric_limits<std::int64_t>::max());
+
+/// A finite decimal number in [min, max]. Throws UsageError that names `option`.
+double parse_real(std::string_view option, const std::string& text, double min, double max);
+
+}  // namespace annulus::launch

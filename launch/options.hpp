@@ -1,0 +1,83 @@
+/// The options of a command: declared once, parsed without guessing, each value checked where it is declared.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "kernels/base/dtype.hpp"
+#include "runtime/exchange/exchange_kind.hpp"
+#include "runtime/layout/layout.hpp"
+
+namespace annulus::launch {
+
+/// Long options only; no abbreviations; each at most once. Targets must outlive parse().
+class Options {
+ public:
+  /// Turns the text of a value into the target; throws UsageError.
+  using Setter = std::function<void(const std::string& text)>;
+
+  /// `usage` is the line after "Usage: annulus ", `summary` the paragraph below it.
+  Options(std::string usage, std::string summary);
+  ~Options();
+
+  /// `name` without dashes.
+  void flag(const std::string& name, bool& target, const std::string& help);      ///< sets it true
+  void flag_off(const std::string& name, bool& target, const std::string& help);  ///< sets it false
+  void value(const std::string& name, const std::string& placeholder, Setter set, const std::string& help);
+  void text(const std::string& name, const std::string& placeholder, std::string& target, const std::string& help);
+  /// Sizes accept 64k, 1M.
+  void size(const std::string& name, const std::string& placeholder, std::int64_t& target, std::int64_t min,
+            const std::string& help);
+  void real(const std::string& name, const std::string& placeholder, std::optional<double>& target, double min,
+            double max, const std::string& help);
+  /// A word that must be given, by place. Declared in order.
+  void positional(const std::string& placeholder, std::string& target);
+  /// Options that a later version brings: refused as such, never ignored, absent from the help.
+  void later(std::initializer_list<const char*> names);
+
+  /// Throws UsageError that names the option. Local.
+  void parse(std::span<const std::string> arguments);
+  std::string help() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// What `attend` and `run` (and where it fits `bench`) share.
+struct AttentionOptions {
+  std::optional<DType> dtype;
+  bool causal = false;
+  std::optional<double> softmax_scale;
+  std::optional<double> softcap;
+  std::optional<LayoutKind> layout;  ///< empty: auto
+  std::string backend = "auto";
+  ExchangeKind exchange = ExchangeKind::automatic;
+  bool backward = false;
+  int threads = 0;     ///< 0: this rank's share of the node's cores
+  std::string report;  ///< empty: none; "-": stdout
+
+  /// `--layout auto`: zigzag balances causal work, contiguous needs no permutation.
+  LayoutKind resolved_layout() const {
+    return layout.value_or(causal ? LayoutKind::zigzag : LayoutKind::contiguous);
+  }
+};
+
+/// Which mask a command has when nothing is said; the other one has a flag: --causal or --no-causal.
+enum class MaskDefault { full, causal };
+
+/// --causal or --no-causal, --softmax-scale, --softcap, --layout; refuses the masks of a later version.
+void add_mask_options(Options& options, AttentionOptions& target, MaskDefault mask);
+/// --dtype --backend --exchange --backward --threads --report.
+void add_execution_options(Options& options, AttentionOptions& target);
+/// Checks what one value alone cannot show: that the backend exists here and takes the dtype. Throws UsageError. Local.
+void check_attention_options(const AttentionOptions& options);
+
+}  // namespace annulus::launch

@@ -1,0 +1,108 @@
+/// Builds the report and puts it in its place whole or not at all.
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/report.hpp"
+
+#include <annulus/version.hpp>
+#include <fmt/format.h>
+
+#include <array>
+#include <numeric>
+
+#include "launch/memory.hpp"
+#include "runtime/checkpoint/replaced_file.hpp"
+
+namespace annulus::launch {
+namespace {
+
+std::string_view word(kernels::Direction direction) {
+  return direction == kernels::Direction::forward ? "forward" : "backward";
+}
+
+Json to_json(const LayerReport& layer) {
+  return {{"index", layer.index},
+          {"kind", layer.kind},
+          {"direction", word(layer.direction)},
+          {"window", nullptr},
+          {"messages", layer.messages},
+          {"bytes_sent", layer.bytes_sent},
+          {"flops", layer.flops},
+          {"seconds", layer.seconds},
+          {"exposed_comm_seconds", layer.exposed_comm_seconds}};
+}
+
+Json to_json(const VerifyReport& verify) {
+  return {{"rows", verify.rows}, {"max_abs_error", verify.max_abs_error}, {"max_rel_error", verify.max_rel_error}};
+}
+
+template <class T>
+Json or_null(const std::optional<T>& value) {
+  if (!value) return nullptr;
+  if constexpr (requires { to_json(*value); }) {
+    return to_json(*value);
+  } else {
+    return *value;
+  }
+}
+
+}  // namespace
+
+double tflops(const Report& report) {
+  const double flops = std::accumulate(report.layers.begin(), report.layers.end(), 0.0,
+                                       [](double sum, const LayerReport& layer) { return sum + layer.flops; });
+  return report.seconds > 0 ? flops / report.seconds * 1e-12 : 0;
+}
+
+LayerReport layer_report(const Communicator& world, std::int64_t index, kernels::Direction direction,
+                         const CallReport& mine) {
+  std::array<std::uint64_t, 2> counts{mine.messages, mine.bytes_sent};
+  world.sum(counts);
+  std::array<double, 1> flops{mine.flops};
+  world.sum(flops);
+  std::array<double, 2> seconds{mine.seconds, mine.exposed_comm_seconds};
+  world.max(seconds);
+  return {.index = index,
+          .direction = direction,
+          .messages = counts[0],
+          .bytes_sent = counts[1],
+          .flops = flops[0],
+          .seconds = seconds[0],
+          .exposed_comm_seconds = seconds[1]};
+}
+
+std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world) { return world.all_gather(peak_rss_bytes()); }
+
+Json to_json(const Report& report) {
+  Json layers = Json::array();
+  for (const LayerReport& layer : report.layers) layers.push_back(to_json(layer));
+  return {{"command", report.command},
+          {"version", ANNULUS_VERSION},
+          {"ranks", report.ranks},
+          {"threads", report.threads},
+          {"backend", report.backend},
+          {"exchange", report.exchange},
+          {"layout", report.layout},
+          {"seq_len", report.seq_len},
+          {"seconds", report.seconds},
+          {"tflops", tflops(report)},
+          {"peak_rss_bytes", report.peak_rss_bytes},
+          {"layers", layers},
+          {"verify", or_null(report.verify)},
+          {"digest", or_null(report.digest)}};
+}
+
+ReportFile::ReportFile(std::string path) : path_(std::move(path)) {
+  if (!path_.empty() && path_ != "-") const ReplacedFile probe(path_);
+}
+
+void ReportFile::write(const Json& json) const {
+  const std::string text = json.dump(2) + "\n";
+  if (path_ == "-") {
+    fmt::print("{}", text);
+  } else if (!path_.empty()) {
+    ReplacedFile file(path_);
+    file.append(text);
+    file.commit();
+  }
+}
+
+}  // namespace annulus::launch

@@ -1,0 +1,76 @@
+/// The report of a command: one plain struct, one JSON contract, one short text for people.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/annulus.hpp"
+
+namespace annulus::launch {
+
+using Json = nlohmann::ordered_json;
+
+/// One layer in one direction. Messages, bytes and flops are sums over ranks, seconds are maxima.
+struct LayerReport {
+  std::int64_t index = 0;
+  std::string kind = "global";
+  kernels::Direction direction = kernels::Direction::forward;
+  std::uint64_t messages = 0;
+  std::uint64_t bytes_sent = 0;
+  double flops = 0;
+  double seconds = 0;
+  double exposed_comm_seconds = 0;
+};
+
+struct VerifyReport {
+  std::int64_t rows = 0;
+  double max_abs_error = 0;
+  double max_rel_error = 0;
+};
+
+/// What every command tells; a command may add its own keys to to_json().
+struct Report {
+  std::string command;
+  int ranks = 1;
+  int threads = 1;  ///< of a rank, the maximum over ranks
+  std::string backend;
+  std::string exchange;
+  std::string layout;
+  std::int64_t seq_len = 0;
+  double seconds = 0;  ///< of the work, without reading and writing files
+  std::vector<std::uint64_t> peak_rss_bytes;  ///< [rank]
+  std::vector<LayerReport> layers;
+  std::optional<VerifyReport> verify;
+  std::optional<std::string> digest;  ///< 16 lower-case hex digits
+};
+
+/// Useful flops of all layers per second of the slowest rank, in units of 1e12.
+double tflops(const Report& report);
+
+/// Collective: one rank's call becomes the layer's line.
+LayerReport layer_report(const Communicator& world, std::int64_t index, kernels::Direction direction,
+                         const CallReport& mine);
+
+/// Collective: peak memory of every rank, by rank (see peak_rss_bytes in memory.hpp); call while the ring lives.
+std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world);
+
+/// The contract of DESIGN section 9; absent features are null.
+Json to_json(const Report& report);
+
+/// Where --report goes. The constructor proves before any work that FILE can be written (ResourceError) and changes
+/// nothing; write() replaces FILE by rename when complete. "-" is standard output, "" no report. Use on rank 0.
+class ReportFile {
+ public:
+  explicit ReportFile(std::string path);
+  void write(const Json& json) const;
+
+ private:
+  std::string path_;
+};
+
+}  // namespace annulus::launch

@@ -1,0 +1,27 @@
+/// Plain aligned tables for people.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace annulus::launch {
+
+/// Columns as wide as their widest cell, two spaces apart. The first column is left-aligned, the others right-aligned,
+/// for numbers.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header);
+  /// As many cells as the header has.
+  void add(std::vector<std::string> cells);
+  /// All rows, each ended by a newline, no trailing blanks.
+  std::string text() const;
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+/// "Name  value" lines, values aligned: the summary above a table.
+std::string facts_text(const std::vector<std::pair<std::string, std::string>>& facts);
+
+}  // namespace annulus::launch
