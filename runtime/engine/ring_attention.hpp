@@ -27,10 +27,10 @@ struct AttentionSpec {
   std::int64_t kv_heads = 1;
   std::int64_t head_dim = 64;
   DType dtype = DType::f32;  ///< of q, k, v
-  MaskSpec mask;
-  std::optional<double> softmax_scale;  ///< default 1/sqrt(head_dim)
+  MaskSpec mask{};
+  std::optional<double> softmax_scale{};  ///< default 1/sqrt(head_dim)
   double softcap = 0;                   ///< 0: none
-  std::vector<float> alibi_slopes;      ///< [heads], or empty: none
+  std::vector<float> alibi_slopes{};      ///< [heads], or empty: none
   bool sink = false;                    ///< calls bring one learned sink logit per head
 };
 
@@ -45,7 +45,7 @@ struct Execution {
   std::string backend = "auto";                 ///< a row of the kernel table, "simd" or "auto"
   ExchangeKind exchange = ExchangeKind::automatic;
   int threads = 0;                              ///< of this rank; 0: its share of the node's cores
-  std::function<void(int step, int steps)> on_step;  ///< called on this rank after each ring step; may be empty
+  std::function<void(int step, int steps)> on_step{};  ///< called on this rank after each ring step; may be empty
 };
 
 /// Rows of this rank's shards: q_layout().rows(rank) queries, k_layout().rows(rank) keys.
@@ -55,7 +55,7 @@ struct ForwardCall {
   ConstTensorView v;            ///< [batch, k_rows, kv_heads, head_dim]
   TensorView out;               ///< [batch, q_rows, heads, head_dim], any dtype; must not alias an input
   RowStats lse;                 ///< [batch, heads, q_rows], natural log
-  std::span<const float> sink;  ///< [heads] if spec.sink, else empty
+  std::span<const float> sink{};  ///< [heads] if spec.sink, else empty
 };
 
 struct BackwardCall {
@@ -68,8 +68,8 @@ struct BackwardCall {
   TensorView dq;                ///< [batch, q_rows, heads, head_dim], any dtype, written
   TensorView dk;                ///< [batch, k_rows, kv_heads, head_dim], any dtype, written
   TensorView dv;
-  std::span<const float> sink;  ///< [heads] if spec.sink, else empty
-  std::span<float> dsink;       ///< [heads] if spec.sink, else empty: summed over all ranks
+  std::span<const float> sink{};  ///< [heads] if spec.sink, else empty
+  std::span<float> dsink{};       ///< [heads] if spec.sink, else empty: summed over all ranks
 };
 
 /// What the last call cost this rank.

@@ -14,7 +14,7 @@ namespace annulus {
 /// What a user asks for. Positions of queries are offset by seq_k - seq_q (bottom-right aligned, as flash-attention).
 struct MaskSpec {
   bool causal = false;                   ///< j <= i
-  std::vector<std::int64_t> cu_seqlens;  ///< documents: [0, ..., seq_k], non-decreasing; empty: one document
+  std::vector<std::int64_t> cu_seqlens{};  ///< documents: [0, ..., seq_k], non-decreasing; empty: one document
 
   friend bool operator==(const MaskSpec&, const MaskSpec&) = default;
 };
