@@ -1,0 +1,57 @@
+/// The main of every test under MPI: rank 0 reports, the others speak up only when something fails.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <mpi.h>
+
+#include <cstdio>
+#include <string>
+
+namespace {
+
+/// Prints failures with their rank and keeps ranks in step, so that no rank enters test n + 1 while another is in test n.
+class RankReporter : public testing::EmptyTestEventListener {
+ public:
+  explicit RankReporter(int rank) : rank_(rank) {}
+
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (rank_ == 0 || !result.failed()) return;  // gtest's own printer speaks for rank 0
+    const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
+    const std::string where = test == nullptr ? "outside a test" : std::string(test->test_suite_name()) + "." + test->name();
+    std::fprintf(stderr, "[rank %d] %s\n%s:%d: %s\n", rank_, where.c_str(),
+                 result.file_name() == nullptr ? "?" : result.file_name(), result.line_number(), result.message());
+  }
+
+  void OnTestEnd(const testing::TestInfo&) override { MPI_Barrier(MPI_COMM_WORLD); }
+
+ private:
+  int rank_;
+};
+
+/// 0 if this rank ran at least one test and none failed.
+int run_tests() {
+  const int failed = RUN_ALL_TESTS();
+  const testing::UnitTest& all = *testing::UnitTest::GetInstance();
+  if (testing::GTEST_FLAG(list_tests)) return failed;
+  if (all.test_to_run_count() > 0) return failed;
+  std::fprintf(stderr, "no test ran: the filter matches none\n");
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int level = 0;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level);
+  testing::InitGoogleTest(&argc, argv);
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+
+  testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
+  if (rank != 0) delete listeners.Release(listeners.default_result_printer());
+  listeners.Append(new RankReporter(rank));  // gtest deletes it
+
+  int status = run_tests();
+  MPI_Allreduce(MPI_IN_PLACE, &status, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+  MPI_Finalize();
+  return status;
+}
