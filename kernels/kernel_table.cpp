@@ -49,8 +49,8 @@ const KernelTable& row_named(std::string_view wanted) {
 }  // namespace
 
 std::span<const KernelTable> kernel_tables() {
-  static const std::array<KernelTable, 5> tables{reference_table(), portable_table(), avx2_table(), avx512_table(),
-                                                 cuda_table()};
+  static const std::array<KernelTable, 5> tables{reference_table(), simd::portable_table(), simd::avx2_table(),
+                                                 simd::avx512_table(), cuda_table()};
   return tables;
 }
 
