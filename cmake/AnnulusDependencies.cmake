@@ -4,11 +4,14 @@
 find_package(Threads REQUIRED)
 find_package(MPI 3.1 REQUIRED COMPONENTS C)
 find_package(ParallelHDF5 REQUIRED)
-find_package(Boost 1.71 REQUIRED COMPONENTS program_options)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(XxHash REQUIRED)
 find_package(CBLAS REQUIRED)
+
+if(ANNULUS_ENABLE_PROGRAM)
+  find_package(Boost 1.71 REQUIRED COMPONENTS program_options)
+endif()
 
 if(ANNULUS_ENABLE_TESTS)
   find_package(GTest REQUIRED)
