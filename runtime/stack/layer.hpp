@@ -1,0 +1,77 @@
+/// What a layer does to each row by itself, before and after its attention, forward and backward.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "kernels/base/buffer.hpp"
+#include "kernels/base/workers.hpp"
+#include "runtime/layout/layout.hpp"
+#include "runtime/stack/model.hpp"
+#include "runtime/stack/rope.hpp"
+
+namespace annulus::stack {
+
+/// Dense tensors of one layer on one rank, in the dtype of the model: q [batch, rows, heads, head_dim], k and v
+/// [batch, rows, kv_heads, head_dim].
+struct Qkv {
+  Buffer<std::byte> q;
+  Buffer<std::byte> k;
+  Buffer<std::byte> v;
+};
+/// Their gradients, f32 and of the same shapes.
+struct QkvGradient {
+  Buffer<float> dq;
+  Buffer<float> dk;
+  Buffer<float> dv;
+};
+
+/// The row-wise parts of a layer for one rank's shard. Work is cut into fixed blocks of `block_rows` (batch, row) pairs
+/// that the workers share, so bits do not depend on the number of workers. All functions are local; x, out, dx and
+/// dout are dense [batch * rows, width]. `model`, `layout` and `workers` outlive this.
+class LayerRows {
+ public:
+  static constexpr std::int64_t block_rows = 256;
+
+  LayerRows(const ModelSpec& model, const Layout& layout, int rank, Workers& workers);
+
+  std::int64_t rows() const { return rows_; }  ///< batch * rows of the shard
+
+  /// q, k, v = rope(Wq n), rope(Wk n), Wv n with n = rms_norm(x); x in the dtype of the model.
+  void before_attention(const LayerWeights& weights, const std::byte* x, const Qkv& qkv);
+  /// x_out = round(x_in + Wo out); out f32. `x_out` may be `x_in`.
+  void after_attention(const LayerWeights& weights, const std::byte* x_in, const float* out, std::byte* x_out);
+  /// dout = Wo^T dx; f32.
+  void after_attention_backward(const LayerWeights& weights, const float* dx, float* dout);
+  /// dx += d(before_attention)/dx of (dq, dk, dv); x_in is what forward read. Rounding has slope 1.
+  void before_attention_backward(const LayerWeights& weights, const std::byte* x_in, const QkvGradient& gradient,
+                                 float* dx);
+
+  /// Bytes of one worker's scratch.
+  static std::uint64_t scratch_bytes(const ModelSpec& model);
+
+ private:
+  struct Scratch {
+    Buffer<float> wide;    ///< [block_rows][width]
+    Buffer<float> qkv;     ///< [block_rows][qkv_width], also lent as a second [block_rows][width]
+    Buffer<float> angles;  ///< cosines and sines of one position
+  };
+  enum class Turn { forward, backward };
+
+  void for_each_block(const std::function<void(std::int64_t first, std::int64_t count, Scratch&)>& body);
+  void rotate_heads(std::int64_t first, std::int64_t count, Turn turn, Scratch& scratch) const;
+
+  const ModelSpec& model_;
+  const Layout& layout_;
+  int rank_;
+  Workers& workers_;
+  Rope rope_;
+  std::int64_t shard_rows_;
+  std::int64_t rows_;
+  std::vector<Scratch> scratch_;  ///< by worker
+};
+
+}  // namespace annulus::stack
