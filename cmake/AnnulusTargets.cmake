@@ -4,6 +4,9 @@
 # Linked PRIVATE by every target of this project, so that no warning flag reaches a user of the library.
 add_library(annulus_warnings INTERFACE)
 target_compile_options(annulus_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wundef)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(annulus_warnings INTERFACE -Wno-restrict) # gcc bug 105651: "a" + std::string
+endif()
 
 # annulus_floor(<target>): what the libraries have in common.
 function(annulus_floor target)
