@@ -1,0 +1,383 @@
+/// The backward pass: one task per key tile, whose dK and dV stay with the worker; dQ is added in the order of the tiles.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <thread>
+#include <vector>
+
+#include "kernels/base/buffer.hpp"
+#include "kernels/simd/pack.hpp"
+#include "kernels/simd/passes.hpp"
+#include "kernels/simd/scores.hpp"
+
+namespace annulus::kernels::simd {
+namespace {
+
+constexpr std::int64_t max_tile_groups = query_tile_groups(1);
+
+/// What a worker needs beside the carries.
+struct Scratch {
+  Buffer<float> p;       ///< scores, then p: [query tile rows][score_stride]
+  Buffer<float> ds;      ///< dout.v, then ds: likewise
+  Buffer<float> slope;   ///< [12][score_stride] with a softcap
+  Buffer<float> k;       ///< key tile widened to f32, in panels; unused with f32
+  Buffer<float> v;
+  Buffer<float> k_rows;  ///< key tile row-major [keys][width]
+  Buffer<float> dk;      ///< [keys][width]
+  Buffer<float> dv;
+};
+
+/// The keys of one task.
+struct KeyTile {
+  std::int64_t b;
+  std::int64_t kv_head;
+  std::int64_t index;
+  RowSpan keys;
+  const float* k = nullptr;  ///< panels
+  const float* v = nullptr;
+};
+
+/// Some groups of one head that meet a key tile together.
+struct QueryTile {
+  std::int64_t head;
+  std::int64_t first;  ///< group
+  std::int64_t groups;
+  std::int64_t row;  ///< in arrays [batch][heads][padded_rows]
+  std::array<VisibleColumns, max_tile_groups> columns;
+};
+
+class SimdBackward final : public BackwardPass {
+ public:
+  SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Workers& workers);
+  void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) override;
+  void finish(const TensorView& dq, std::span<double> dsink) override;
+
+ private:
+  struct Job {  // what all tasks of one attend share
+    const Block& block;
+    const GroupMask& mask;
+    float* gradient;
+    Pacer& pacer;
+  };
+  std::int64_t rows_in_all() const { return problem_.batch * problem_.heads * layout_.padded_rows(); }
+  std::int64_t query_tiles() const { return ceil_div(layout_.groups, query_tile_groups(layout_.head_dim)); }
+  void allocate();
+  void prepare_group(std::int64_t b, std::int64_t head, std::int64_t group);
+  void prepare_rows(std::int64_t b, std::int64_t head, std::int64_t group, const float* out, const float* dout);
+
+  KeyTile key_tile(const Block& block, std::int64_t task) const;
+  void load(const Block& block, KeyTile& tile, const Scratch& scratch) const;
+  void attend_key_tile(const Job& job, KeyTile tile, int worker);
+  bool attend_query_tile(const Job& job, const KeyTile& tile, QueryTile& queries, int worker);
+  bool find_columns(const Job& job, const KeyTile& tile, QueryTile& queries) const;
+  void compute_ds(const Job& job, const KeyTile& tile, const QueryTile& queries, std::int64_t index,
+                  const Scratch& scratch) const;
+  void add_to_keys(const QueryTile& queries, RowSpan columns, const Scratch& scratch) const;
+  void add_to_queries(const QueryTile& queries, const Scratch& scratch) const;
+  bool wait_for_turn(const Job& job, const std::atomic<std::int64_t>& turn, std::int64_t index, int worker) const;
+  void write_gradient(const Job& job, const KeyTile& tile, const Scratch& scratch) const;
+  double dsink(std::int64_t head) const;
+
+  const TileOps& ops_;
+  const Problem problem_;
+  const BackwardInputs inputs_;
+  const QueryLayout layout_;
+  const ScoreRule rule_;
+  Workers& workers_;
+  Buffer<float> q_;          ///< [batch][heads][groups][head_dim][12]
+  Buffer<float> dout_;       ///< likewise
+  Buffer<float> q_rows_;     ///< [batch][heads][padded_rows][width]
+  Buffer<float> dout_rows_;  ///< likewise
+  Buffer<float> dq_;         ///< likewise; lacks softmax_scale until finish
+  Buffer<float> lse2_;       ///< lse in log2 units; +infinity for rows without keys, so that their p is 0
+  Buffer<float> delta_;      ///< dout.out
+  std::vector<std::atomic<std::int64_t>> turns_;  ///< per (batch, head, query tile): the key tile that adds to dq next
+  std::vector<Scratch> scratch_;
+};
+
+SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Workers& workers)
+    : ops_(ops),
+      problem_(problem),
+      inputs_(inputs),
+      layout_(query_layout(problem)),
+      rule_(problem_),
+      workers_(workers),
+      turns_(static_cast<std::size_t>(problem.batch * problem.heads * query_tiles())) {
+  allocate();
+  workers_.for_each(problem_.batch * problem_.heads, [&](std::int64_t task, int) {
+    for (std::int64_t group = 0; group < layout_.groups; ++group) {
+      prepare_group(task / problem_.heads, task % problem_.heads, group);
+    }
+  });
+}
+
+void SimdBackward::allocate() {
+  pass_bytes(problem_, Direction::backward);  // throws where the products below would wrap
+  for (Buffer<float>* packed : {&q_, &dout_}) *packed = Buffer<float>(rows_in_all() * layout_.head_dim);
+  for (Buffer<float>* rows : {&q_rows_, &dout_rows_, &dq_}) *rows = Buffer<float>(rows_in_all() * layout_.width);
+  for (Buffer<float>* row_values : {&lse2_, &delta_}) *row_values = Buffer<float>(rows_in_all());
+  const std::int64_t keys = backward_tile_keys(layout_.head_dim);
+  const std::int64_t widened = problem_.dtype == DType::f32 ? 0 : keys * layout_.head_dim;
+  const std::int64_t tile = query_tile_groups(layout_.head_dim) * group_rows * score_stride;
+  for (int worker = 0; worker < workers_.size(); ++worker) {
+    scratch_.push_back({Buffer<float>(tile), Buffer<float>(tile),
+                        Buffer<float>(rule_.has_slope() ? group_rows * score_stride : 0), Buffer<float>(widened),
+                        Buffer<float>(widened), Buffer<float>(keys * layout_.width),
+                        Buffer<float>(keys * layout_.width), Buffer<float>(keys * layout_.width)});
+  }
+}
+
+void SimdBackward::prepare_group(std::int64_t b, std::int64_t head, std::int64_t group) {
+  const std::int64_t row = layout_.row_at(b, head, group);
+  const std::int64_t rows = layout_.rows_of_group(group);
+  const auto place = [&](const Buffer<float>& buffer) { return buffer.data() + row * layout_.width; };
+  const auto fill = [&](const ConstTensorView& view, float* target) {
+    widen_group(ops_, view, b, head, group * group_rows, rows, target, layout_.width);
+  };
+  fill(inputs_.q, place(q_rows_));
+  fill(inputs_.dout, place(dout_rows_));
+  fill(inputs_.out, place(dq_));  // only until delta is known
+  prepare_rows(b, head, group, place(dq_), place(dout_rows_));
+  std::fill_n(place(dq_), group_rows * layout_.width, 0.F);
+  const std::int64_t packed = row * layout_.head_dim;
+  transpose(place(q_rows_), layout_.width, group_rows, layout_.head_dim, q_.data() + packed, group_rows);
+  transpose(place(dout_rows_), layout_.width, group_rows, layout_.head_dim, dout_.data() + packed, group_rows);
+}
+
+void SimdBackward::prepare_rows(std::int64_t b, std::int64_t head, std::int64_t group, const float* out,
+                                const float* dout) {
+  const std::int64_t at = layout_.row_at(b, head, group);
+  for (std::int64_t r = 0; r < group_rows; ++r) {
+    double delta = 0;
+    for (std::int64_t i = r * layout_.width; i < (r + 1) * layout_.width; ++i) {
+      delta += static_cast<double>(out[i]) * dout[i];
+    }
+    delta_[at + r] = static_cast<float>(delta);
+    const bool inside = r < layout_.rows_of_group(group);
+    const float lse = inside ? inputs_.lse.at(b, head)[group * group_rows + r]
+                             : -std::numeric_limits<float>::infinity();
+    lse2_[at + r] = lse == -std::numeric_limits<float>::infinity() ? -lse
+                                                                   : static_cast<float>(lse * std::numbers::log2e);
+  }
+}
+
+void SimdBackward::attend(const Block& block, const VisibleRows& visible, std::byte* gradient,
+                          const Progress& progress) {
+  const GroupMask mask(visible, layout_, block.shape.rows);
+  Pacer pacer(progress);
+  const Job job{block, mask, reinterpret_cast<float*>(gradient), pacer};
+  for (auto& turn : turns_) turn.store(0, std::memory_order_relaxed);
+  const std::int64_t tiles = ceil_div(block.shape.rows, backward_tile_keys(layout_.head_dim));
+  workers_.for_each(problem_.batch * problem_.kv_heads * tiles, [&](std::int64_t task, int worker) {
+    attend_key_tile(job, key_tile(block, task), worker);
+  });
+}
+
+KeyTile SimdBackward::key_tile(const Block& block, std::int64_t task) const {
+  const std::int64_t step = backward_tile_keys(layout_.head_dim);
+  const std::int64_t tiles = ceil_div(block.shape.rows, step);
+  const std::int64_t index = task % tiles;
+  const RowSpan keys{index * step, std::min((index + 1) * step, block.shape.rows)};
+  return {task / tiles / problem_.kv_heads, task / tiles % problem_.kv_heads, index, keys};
+}
+
+void SimdBackward::load(const Block& block, KeyTile& tile, const Scratch& scratch) const {
+  const PackedLayout packed = packed_layout(block.shape, Direction::backward);
+  const std::int64_t k_at = packed.k_at(tile.b, tile.kv_head) + tile.keys.begin * layout_.head_dim;
+  const std::int64_t v_at = packed.v_at(tile.b, tile.kv_head) + tile.keys.begin * layout_.head_dim;
+  const std::int64_t rows = round_up(tile.keys.end - tile.keys.begin, panel_keys);
+  if (problem_.dtype == DType::f32) {
+    tile.k = reinterpret_cast<const float*>(block.packed) + k_at;
+    tile.v = reinterpret_cast<const float*>(block.packed) + v_at;
+  } else {
+    widen(ops_, problem_.dtype, block.packed + 2 * k_at, rows * layout_.head_dim, scratch.k.data());
+    widen(ops_, problem_.dtype, block.packed + 2 * v_at, rows * layout_.head_dim, scratch.v.data());
+    tile.k = scratch.k.data();
+    tile.v = scratch.v.data();
+  }
+  if (layout_.head_dim < layout_.width) scratch.k_rows.clear();
+  for (std::int64_t row = 0; row < rows; row += panel_keys) {
+    transpose(tile.k + row * layout_.head_dim, panel_keys, layout_.head_dim, panel_keys,
+              scratch.k_rows.data() + row * layout_.width, layout_.width);
+  }
+}
+
+void SimdBackward::attend_key_tile(const Job& job, KeyTile tile, int worker) {
+  const Scratch& scratch = scratch_[static_cast<std::size_t>(worker)];
+  scratch.dk.clear();
+  scratch.dv.clear();
+  if (job.mask.reaches(0, layout_.groups, tile.keys)) load(job.block, tile, scratch);
+  const std::int64_t heads = problem_.heads / problem_.kv_heads;
+  const std::int64_t step = query_tile_groups(layout_.head_dim);
+  for (std::int64_t head = tile.kv_head * heads; head < (tile.kv_head + 1) * heads; ++head) {
+    for (std::int64_t first = 0; first < layout_.groups; first += step) {
+      QueryTile queries{head, first, std::min(step, layout_.groups - first), layout_.row_at(tile.b, head, first), {}};
+      if (!attend_query_tile(job, tile, queries, worker)) return;
+    }
+  }
+  write_gradient(job, tile, scratch);
+}
+
+/// False if another worker has failed: the caller leaves.
+bool SimdBackward::attend_query_tile(const Job& job, const KeyTile& tile, QueryTile& queries, int worker) {
+  const Scratch& scratch = scratch_[static_cast<std::size_t>(worker)];
+  const std::int64_t tile_at = (tile.b * problem_.heads + queries.head) * query_tiles() +
+                               queries.first / query_tile_groups(layout_.head_dim);
+  std::atomic<std::int64_t>& turn = turns_[static_cast<std::size_t>(tile_at)];
+  const bool visible = find_columns(job, tile, queries);
+  if (visible) {
+    RowSpan hull{score_stride, 0};
+    std::int64_t pairs = 0;
+    for (std::int64_t i = 0; i < queries.groups; ++i) {
+      const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
+      if (columns.empty()) continue;
+      hull = {std::min(hull.begin, columns.begin), std::max(hull.end, columns.end)};
+      pairs += group_rows * (columns.end - columns.begin);
+      compute_ds(job, tile, queries, i, scratch);
+    }
+    job.pacer.worked(worker, 2 * pairs * layout_.head_dim);
+    add_to_keys(queries, hull, scratch);
+    job.pacer.worked(worker, 3 * pairs * layout_.head_dim);
+  }
+  if (!wait_for_turn(job, turn, tile.index, worker)) return false;
+  if (visible) add_to_queries(queries, scratch);
+  turn.store(tile.index + 1, std::memory_order_release);
+  return true;
+}
+
+bool SimdBackward::find_columns(const Job& job, const KeyTile& tile, QueryTile& queries) const {
+  if (!job.mask.reaches(queries.first, queries.first + queries.groups, tile.keys)) return false;
+  bool any = false;
+  for (std::int64_t i = 0; i < queries.groups; ++i) {
+    VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
+    columns = job.mask.columns(queries.first + i, tile.keys);
+    any = any || !columns.empty();
+  }
+  return any;
+}
+
+/// p and ds of one group, on the columns that it sees.
+void SimdBackward::compute_ds(const Job& job, const KeyTile& tile, const QueryTile& queries, std::int64_t index,
+                              const Scratch& scratch) const {
+  const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(index)];
+  const std::int64_t group = queries.first + index;
+  const std::int64_t row = queries.row + index * group_rows;
+  const std::int64_t keys = columns.end - columns.begin;
+  const std::int64_t at = index * group_rows * score_stride + columns.begin;
+  float* const p = scratch.p.data() + at;
+  float* const ds = scratch.ds.data() + at;
+  float* const slope = rule_.has_slope() ? scratch.slope.data() : nullptr;
+  const std::int64_t panels = columns.begin * layout_.head_dim;
+
+  ops_.scores(q_.data() + row * layout_.head_dim, tile.k + panels, keys, layout_.head_dim, p);
+  ops_.scores(dout_.data() + row * layout_.head_dim, tile.v + panels, keys, layout_.head_dim, ds);
+  if (!rule_.fused()) {
+    rule_.transform(ops_, queries.head, group, layout_.rows_of_group(group), job.block, tile.keys, columns, p, slope);
+  }
+  if (columns.masked) job.mask.apply(group, tile.keys, columns, p);
+  ops_.gradients(p, ds, keys, rule_.exponent_scale(), lse2_.data() + row, delta_.data() + row);
+  for (std::int64_t r = 0; slope != nullptr && r < group_rows; ++r) {
+    ops_.scale_by(ds + r * score_stride, slope + r * score_stride, keys);
+  }
+}
+
+/// dV += p^T dout and dK += ds^T q, 12 keys at a time, over the groups that see some of the 12.
+void SimdBackward::add_to_keys(const QueryTile& queries, RowSpan hull, const Scratch& scratch) const {
+  const RowSpan blocks{hull.begin / group_rows * group_rows, round_up(hull.end, group_rows)};
+  for (std::int64_t i = 0; i < queries.groups; ++i) {  // zeros where nothing was computed
+    const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
+    const std::int64_t left_end = columns.empty() ? blocks.end : columns.begin;
+    const std::int64_t right_begin = std::max(columns.end, left_end);
+    for (std::int64_t r = i * group_rows; r < (i + 1) * group_rows; ++r) {
+      for (float* const row : {scratch.p.data() + r * score_stride, scratch.ds.data() + r * score_stride}) {
+        if (blocks.begin < left_end) std::fill(row + blocks.begin, row + left_end, 0.F);
+        if (right_begin < blocks.end) std::fill(row + right_begin, row + blocks.end, 0.F);
+      }
+    }
+  }
+  for (std::int64_t key = blocks.begin; key < blocks.end; key += group_rows) {
+    const auto sees = [&](std::int64_t i) {
+      const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
+      return columns.begin < key + group_rows && key < columns.end;
+    };
+    std::int64_t first = 0;
+    std::int64_t last = queries.groups;
+    while (first < last && !sees(first)) ++first;
+    while (first < last && !sees(last - 1)) --last;
+    const std::int64_t scores = first * group_rows * score_stride + key;
+    const std::int64_t rows = (last - first) * group_rows;
+    const std::int64_t at = (queries.row + first * group_rows) * layout_.width;
+    ops_.accumulate_transposed(scratch.p.data() + scores, rows, dout_rows_.data() + at, layout_.width,
+                               scratch.dv.data() + key * layout_.width);
+    ops_.accumulate_transposed(scratch.ds.data() + scores, rows, q_rows_.data() + at, layout_.width,
+                               scratch.dk.data() + key * layout_.width);
+  }
+}
+
+void SimdBackward::add_to_queries(const QueryTile& queries, const Scratch& scratch) const {
+  for (std::int64_t i = 0; i < queries.groups; ++i) {
+    const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
+    if (columns.empty()) continue;
+    ops_.accumulate(scratch.ds.data() + i * group_rows * score_stride + columns.begin, columns.end - columns.begin,
+                    scratch.k_rows.data() + columns.begin * layout_.width, layout_.width,
+                    dq_.data() + (queries.row + i * group_rows) * layout_.width);
+  }
+}
+
+/// Key tiles add to a query tile in ascending order, whichever workers hold them. Lower tiles have started (Workers).
+bool SimdBackward::wait_for_turn(const Job& job, const std::atomic<std::int64_t>& turn, std::int64_t index,
+                                 int worker) const {
+  while (turn.load(std::memory_order_acquire) != index) {
+    if (workers_.failed()) return false;
+    job.pacer.waited(worker);
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+void SimdBackward::write_gradient(const Job& job, const KeyTile& tile, const Scratch& scratch) const {
+  const GradientLayout layout = gradient_layout(job.block.shape);
+  const std::int64_t at = tile.keys.begin * layout.width;
+  const std::int64_t count = (tile.keys.end - tile.keys.begin) * layout.width;
+  const auto scale = static_cast<float>(problem_.softmax_scale);
+  std::transform(scratch.dk.data(), scratch.dk.data() + count, job.gradient + layout.dk_at(tile.b, tile.kv_head) + at,
+                 [scale](float x) { return x * scale; });
+  std::copy_n(scratch.dv.data(), count, job.gradient + layout.dv_at(tile.b, tile.kv_head) + at);
+}
+
+void SimdBackward::finish(const TensorView& dq, std::span<double> dsink_out) {
+  const auto scale = static_cast<float>(problem_.softmax_scale);
+  workers_.for_each(problem_.batch * problem_.heads, [&](std::int64_t task, int) {
+    const std::int64_t b = task / problem_.heads;
+    const std::int64_t head = task % problem_.heads;
+    const float* const rows = dq_.data() + layout_.row_at(b, head, 0) * layout_.width;
+    for (std::int64_t row = 0; row < layout_.rows; ++row) write_row(rows + row * layout_.width, scale, dq, b, row, head);
+  });
+  if (dsink_out.empty()) return;
+  for (std::int64_t head = 0; head < problem_.heads; ++head) dsink_out[static_cast<std::size_t>(head)] = dsink(head);
+}
+
+double SimdBackward::dsink(std::int64_t head) const {
+  if (problem_.sink.empty()) return 0;
+  const double sink = problem_.sink[static_cast<std::size_t>(head)];
+  double sum = 0;
+  for (std::int64_t b = 0; b < problem_.batch; ++b) {
+    const float* const delta = delta_.data() + layout_.row_at(b, head, 0);
+    const float* const lse = inputs_.lse.at(b, head);
+    for (std::int64_t row = 0; row < layout_.rows; ++row) sum -= std::exp(sink - lse[row]) * delta[row];
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::unique_ptr<BackwardPass> make_backward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs,
+                                            Workers& workers) {
+  return std::make_unique<SimdBackward>(ops, problem, inputs, workers);
+}
+
+}  // namespace annulus::kernels::simd

@@ -1,0 +1,195 @@
+/// The forward pass: keys in the outer loop, groups of 12 query rows in the inner one, O, m and l resident in f32.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <vector>
+
+#include "kernels/base/buffer.hpp"
+#include "kernels/simd/pack.hpp"
+#include "kernels/simd/passes.hpp"
+#include "kernels/simd/scores.hpp"
+
+namespace annulus::kernels::simd {
+namespace {
+
+/// What a worker needs beside the carries.
+struct Scratch {
+  Buffer<float> scores;  ///< [12][score_stride]
+  Buffer<float> k;       ///< a key tile widened to f32; unused with f32
+  Buffer<float> v;
+};
+
+struct KeyTile {
+  RowSpan keys;
+  const float* k;
+  const float* v;
+};
+
+class SimdForward final : public ForwardPass {
+ public:
+  SimdForward(const TileOps& ops, const Problem& problem, const ConstTensorView& q, Workers& workers);
+  void attend(const Block& block, const VisibleRows& visible, const Progress& progress) override;
+  void finish(const TensorView& out, const RowStats& lse) override;
+
+ private:
+  struct Chunk {
+    std::int64_t b;
+    std::int64_t head;
+    std::int64_t first;  ///< groups [first, last)
+    std::int64_t last;
+  };
+  std::int64_t chunks_per_head() const { return ceil_div(layout_.groups, chunk_groups); }
+  Chunk chunk(std::int64_t task) const;
+  template <class Body>
+  void for_each_chunk(const Body& body);
+  void pack_queries(const ConstTensorView& q, const Chunk& chunk);
+  void attend_chunk(const Block& block, const GroupMask& mask, const Chunk& chunk, int worker, Pacer& pacer);
+  /// Returns the number of keys it had to look at.
+  std::int64_t attend_group(const Block& block, const GroupMask& mask, const Chunk& chunk, std::int64_t group,
+                            const KeyTile& tile, float* scores);
+  KeyTile load(const Block& block, const Chunk& chunk, RowSpan keys, const Scratch& scratch) const;
+  void finish_row(const Chunk& chunk, std::int64_t row, const TensorView& out, const RowStats& lse) const;
+
+  const TileOps& ops_;
+  const Problem problem_;
+  const QueryLayout layout_;
+  const ScoreRule rule_;
+  Workers& workers_;
+  Buffer<float> q_;  ///< [batch][heads][groups][head_dim][12], unscaled
+  Buffer<float> o_;  ///< [batch][heads][padded_rows][width]
+  Buffer<float> m_;  ///< [batch][heads][padded_rows], log2 units
+  Buffer<float> l_;
+  std::vector<Scratch> scratch_;
+};
+
+SimdForward::SimdForward(const TileOps& ops, const Problem& problem, const ConstTensorView& q, Workers& workers)
+    : ops_(ops), problem_(problem), layout_(query_layout(problem)), rule_(problem_), workers_(workers) {
+  pass_bytes(problem, Direction::forward);  // throws where the products below would wrap
+  const std::int64_t rows = problem.batch * problem.heads * layout_.padded_rows();
+  q_ = Buffer<float>(rows * layout_.head_dim);
+  o_ = Buffer<float>(rows * layout_.width);
+  m_ = Buffer<float>(rows);
+  l_ = Buffer<float>(rows);
+  const std::int64_t keys = problem.dtype == DType::f32 ? 0 : forward_tile_keys(layout_.head_dim);
+  for (int worker = 0; worker < workers.size(); ++worker) {
+    scratch_.push_back({Buffer<float>(group_rows * score_stride), Buffer<float>(keys * layout_.head_dim),
+                        Buffer<float>(keys * layout_.width)});
+  }
+  for_each_chunk([&](const Chunk& chunk, int) { pack_queries(q, chunk); });
+}
+
+SimdForward::Chunk SimdForward::chunk(std::int64_t task) const {
+  const std::int64_t first = task % chunks_per_head() * chunk_groups;
+  const std::int64_t head = task / chunks_per_head() % layout_.heads;
+  return {task / chunks_per_head() / layout_.heads, head, first, std::min(first + chunk_groups, layout_.groups)};
+}
+
+template <class Body>
+void SimdForward::for_each_chunk(const Body& body) {
+  workers_.for_each(problem_.batch * layout_.heads * chunks_per_head(),
+                    [&](std::int64_t task, int worker) { body(chunk(task), worker); });
+}
+
+void SimdForward::pack_queries(const ConstTensorView& q, const Chunk& chunk) {
+  for (std::int64_t group = chunk.first; group < chunk.last; ++group) {
+    const std::int64_t row = layout_.row_at(chunk.b, chunk.head, group);
+    float* const rows = o_.data() + row * layout_.width;  // holds the widened rows until they are transposed
+    widen_group(ops_, q, chunk.b, chunk.head, group * group_rows, layout_.rows_of_group(group), rows, layout_.width);
+    transpose(rows, layout_.width, group_rows, layout_.head_dim, q_.data() + row * layout_.head_dim, group_rows);
+    std::fill_n(rows, group_rows * layout_.width, 0.F);
+    std::fill_n(m_.data() + row, group_rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(l_.data() + row, group_rows, 0.F);
+  }
+}
+
+void SimdForward::attend(const Block& block, const VisibleRows& visible, const Progress& progress) {
+  const GroupMask mask(visible, layout_, block.shape.rows);
+  Pacer pacer(progress);
+  for_each_chunk([&](const Chunk& chunk, int worker) { attend_chunk(block, mask, chunk, worker, pacer); });
+}
+
+void SimdForward::attend_chunk(const Block& block, const GroupMask& mask, const Chunk& chunk, int worker,
+                               Pacer& pacer) {
+  const Scratch& scratch = scratch_[static_cast<std::size_t>(worker)];
+  const std::int64_t step = forward_tile_keys(layout_.head_dim);
+  for (std::int64_t begin = 0; begin < block.shape.rows; begin += step) {
+    const RowSpan keys{begin, std::min(begin + step, block.shape.rows)};
+    if (!mask.reaches(chunk.first, chunk.last, keys)) continue;
+    const KeyTile tile = load(block, chunk, keys, scratch);
+    for (std::int64_t group = chunk.first; group < chunk.last; ++group) {
+      const std::int64_t columns = attend_group(block, mask, chunk, group, tile, scratch.scores.data());
+      pacer.worked(worker, 2 * group_rows * columns * layout_.head_dim);
+    }
+  }
+}
+
+KeyTile SimdForward::load(const Block& block, const Chunk& chunk, RowSpan keys, const Scratch& scratch) const {
+  const PackedLayout packed = packed_layout(block.shape, Direction::forward);
+  const std::int64_t kv_head = chunk.head / (problem_.heads / problem_.kv_heads);
+  const std::int64_t k_at = packed.k_at(chunk.b, kv_head) + keys.begin * layout_.head_dim;
+  const std::int64_t v_at = packed.v_at(chunk.b, kv_head) + keys.begin * layout_.width;
+  if (problem_.dtype == DType::f32) {
+    const auto* const floats = reinterpret_cast<const float*>(block.packed);
+    return {keys, floats + k_at, floats + v_at};
+  }
+  const std::int64_t rows = round_up(keys.end - keys.begin, panel_keys);
+  widen(ops_, problem_.dtype, block.packed + 2 * k_at, rows * layout_.head_dim, scratch.k.data());
+  widen(ops_, problem_.dtype, block.packed + 2 * v_at, rows * layout_.width, scratch.v.data());
+  return {keys, scratch.k.data(), scratch.v.data()};
+}
+
+std::int64_t SimdForward::attend_group(const Block& block, const GroupMask& mask, const Chunk& chunk,
+                                       std::int64_t group, const KeyTile& tile, float* scores) {
+  const VisibleColumns columns = mask.columns(group, tile.keys);
+  if (columns.empty()) return 0;
+  const std::int64_t row = layout_.row_at(chunk.b, chunk.head, group);
+  const std::int64_t keys = columns.end - columns.begin;
+  alignas(64) float rescale[16];
+
+  ops_.scores(q_.data() + row * layout_.head_dim, tile.k + columns.begin * layout_.head_dim, keys, layout_.head_dim,
+              scores);
+  if (!rule_.fused()) {
+    rule_.transform(ops_, chunk.head, group, layout_.rows_of_group(group), block, tile.keys, columns, scores, nullptr);
+  }
+  if (columns.masked) mask.apply(group, tile.keys, columns, scores);
+  ops_.softmax(scores, keys, rule_.exponent_scale(), m_.data() + row, l_.data() + row, rescale);
+  ops_.accumulate_rescaled(scores, keys, tile.v + columns.begin * layout_.width, layout_.width, rescale,
+                           o_.data() + row * layout_.width);
+  return keys;
+}
+
+void SimdForward::finish(const TensorView& out, const RowStats& lse) {
+  for_each_chunk([&](const Chunk& chunk, int) {
+    const std::int64_t end = std::min(chunk.last * group_rows, layout_.rows);
+    for (std::int64_t row = chunk.first * group_rows; row < end; ++row) finish_row(chunk, row, out, lse);
+  });
+}
+
+void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorView& out, const RowStats& lse) const {
+  const std::int64_t at = layout_.row_at(chunk.b, chunk.head, 0) + row;
+  double top = m_[at];  // the largest logit of the row, in log2 units; the sink is one of them
+  double sum = l_[at];
+  double factor = 1;
+  if (!problem_.sink.empty()) {
+    const double sink = problem_.sink[static_cast<std::size_t>(chunk.head)] * std::numbers::log2e;
+    top = std::max(top, sink);
+    factor = std::exp2(m_[at] - top);
+    sum = sum * factor + std::exp2(sink - top);
+  }
+  const bool empty = sum == 0;
+  lse.at(chunk.b, chunk.head)[row] = empty ? -std::numeric_limits<float>::infinity()
+                                           : static_cast<float>((top + std::log2(sum)) * std::numbers::ln2);
+  write_row(o_.data() + at * layout_.width, empty ? 0.F : static_cast<float>(factor / sum), out, chunk.b, row,
+            chunk.head);
+}
+
+}  // namespace
+
+std::unique_ptr<ForwardPass> make_forward(const TileOps& ops, const Problem& problem, const ConstTensorView& q,
+                                          Workers& workers) {
+  return std::make_unique<SimdForward>(ops, problem, q, workers);
+}
+
+}  // namespace annulus::kernels::simd

@@ -1,0 +1,173 @@
+/// Packing by small transposes in 16-byte registers.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/simd/pack.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace annulus::kernels::simd {
+namespace {
+
+template <class Word>
+struct Tile16;
+/// Interleaving row i with row i + n / 2 transposes an n x n tile after log2(n) rounds.
+template <>
+struct Tile16<float> {
+  using Vec = float __attribute__((vector_size(16)));
+  static constexpr int rounds = 2;
+  static Vec low(Vec a, Vec b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+  static Vec high(Vec a, Vec b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+};
+template <>
+struct Tile16<std::uint16_t> {
+  using Vec = std::uint16_t __attribute__((vector_size(16)));
+  static constexpr int rounds = 3;
+  static Vec low(Vec a, Vec b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+  static Vec high(Vec a, Vec b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+};
+
+template <class Word>
+void transpose_tile(const Word* source, std::int64_t source_stride, Word* target, std::int64_t target_stride) {
+  using Tile = Tile16<Word>;
+  using Vec = typename Tile::Vec;
+  constexpr int n = 16 / sizeof(Word);
+  Vec row[n];
+  for (int i = 0; i < n; ++i) std::memcpy(&row[i], source + i * source_stride, 16);
+  for (int round = 0; round < Tile::rounds; ++round) {
+    Vec mixed[n];
+    for (int i = 0; i < n / 2; ++i) {
+      mixed[2 * i] = Tile::low(row[i], row[i + n / 2]);
+      mixed[2 * i + 1] = Tile::high(row[i], row[i + n / 2]);
+    }
+    std::copy_n(mixed, n, row);
+  }
+  for (int i = 0; i < n; ++i) std::memcpy(target + i * target_stride, &row[i], 16);
+}
+
+template <class Word>
+void transpose_words(const Word* source, std::int64_t source_stride, std::int64_t rows, std::int64_t columns,
+                     Word* target, std::int64_t target_stride) {
+  constexpr std::int64_t n = 16 / sizeof(Word);
+  const std::int64_t tiled_rows = rows / n * n;
+  const std::int64_t tiled_columns = columns / n * n;
+  for (std::int64_t c = 0; c < tiled_columns; c += n) {
+    for (std::int64_t r = 0; r < tiled_rows; r += n) {
+      transpose_tile(source + r * source_stride + c, source_stride, target + c * target_stride + r, target_stride);
+    }
+  }
+  for (std::int64_t c = 0; c < columns; ++c) {
+    const std::int64_t first = c < tiled_columns ? tiled_rows : 0;
+    for (std::int64_t r = first; r < rows; ++r) target[c * target_stride + r] = source[r * source_stride + c];
+  }
+}
+
+/// Up to 32 keys of one head into a panel [head_dim][32].
+template <class Word>
+void pack_panel(const Word* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Word* panel) {
+  if (rows < panel_keys) std::fill_n(panel, panel_keys * head_dim, Word{0});
+  transpose_words(source, row_stride, rows, head_dim, panel, panel_keys);
+}
+
+/// Up to 32 keys of one head into rows [32][width].
+template <class Word>
+void pack_rows(const Word* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Word* target,
+               std::int64_t width) {
+  if (rows < panel_keys || head_dim < width) std::fill_n(target, panel_keys * width, Word{0});
+  for (std::int64_t r = 0; r < rows; ++r) std::copy_n(source + r * row_stride, head_dim, target + r * width);
+}
+
+template <class Word>
+void pack_words(const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
+                Word* packed, Workers& workers) {
+  const PackedLayout layout = packed_layout(shape, direction);
+  const std::int64_t panels = layout.rows / panel_keys;
+  const std::int64_t width = padded_width(shape.head_dim);
+  workers.for_each(shape.batch * shape.kv_heads * panels, [&](std::int64_t task, int) {
+    const std::int64_t first = task % panels * panel_keys;
+    const std::int64_t head = task / panels % shape.kv_heads;
+    const std::int64_t b = task / panels / shape.kv_heads;
+    const std::int64_t rows = std::min(panel_keys, shape.rows - first);
+    pack_panel(k.at<Word>(b, first, head), k.row_stride, rows, shape.head_dim,
+               packed + layout.k_at(b, head) + first * shape.head_dim);
+    Word* const v_packed = packed + layout.v_at(b, head);
+    if (direction == Direction::backward) {
+      pack_panel(v.at<Word>(b, first, head), v.row_stride, rows, shape.head_dim, v_packed + first * shape.head_dim);
+    } else {
+      pack_rows(v.at<Word>(b, first, head), v.row_stride, rows, shape.head_dim, v_packed + first * width, width);
+    }
+  });
+}
+
+}  // namespace
+
+void pack(const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
+          std::byte* packed, Workers& workers) {
+  ANNULUS_EXPECT(shape.dtype != DType::f64 && k.dtype == shape.dtype && v.dtype == shape.dtype);
+  if (size_of(shape.dtype) == 2) {
+    pack_words(shape, direction, k, v, reinterpret_cast<std::uint16_t*>(packed), workers);
+  } else {
+    pack_words(shape, direction, k, v, reinterpret_cast<float*>(packed), workers);
+  }
+}
+
+void unpack_gradient(const BlockShape& shape, const std::byte* gradient, const TensorView& dk, const TensorView& dv) {
+  const GradientLayout layout = gradient_layout(shape);
+  const auto* const sums = reinterpret_cast<const float*>(gradient);
+  for (std::int64_t b = 0; b < shape.batch; ++b) {
+    for (std::int64_t head = 0; head < shape.kv_heads; ++head) {
+      for (std::int64_t row = 0; row < shape.rows; ++row) {
+        write_row(sums + layout.dk_at(b, head) + row * layout.width, 1, dk, b, row, head);
+        write_row(sums + layout.dv_at(b, head) + row * layout.width, 1, dv, b, row, head);
+      }
+    }
+  }
+}
+
+void widen(const TileOps& ops, DType dtype, const std::byte* source, std::int64_t count, float* target) {
+  if (dtype == DType::f32) {
+    std::memcpy(target, source, static_cast<std::size_t>(count) * sizeof(float));
+    return;
+  }
+  if (dtype == DType::f64) {
+    const auto* const wide = reinterpret_cast<const double*>(source);
+    std::transform(wide, wide + count, target, [](double x) { return static_cast<float>(x); });
+    return;
+  }
+  const auto widen_words = dtype == DType::bf16 ? ops.widen_bf16 : ops.widen_f16;
+  const auto* const words = reinterpret_cast<const std::uint16_t*>(source);
+  const std::int64_t whole = count / panel_keys * panel_keys;
+  widen_words(words, whole, target);
+  if (whole == count) return;
+  std::array<std::uint16_t, panel_keys> rest{};
+  alignas(64) std::array<float, panel_keys> wide;
+  std::copy(words + whole, words + count, rest.begin());
+  widen_words(rest.data(), panel_keys, wide.data());
+  std::copy_n(wide.begin(), count - whole, target + whole);
+}
+
+void widen_group(const TileOps& ops, const ConstTensorView& view, std::int64_t b, std::int64_t head,
+                 std::int64_t first_row, std::int64_t rows, float* target, std::int64_t width) {
+  std::fill_n(target, group_rows * width, 0.F);
+  const auto element = static_cast<std::int64_t>(size_of(view.dtype));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t at = b * view.batch_stride + (first_row + r) * view.row_stride + head * view.head_stride;
+    widen(ops, view.dtype, view.data + at * element, view.head_dim, target + r * width);
+  }
+}
+
+void transpose(const float* source, std::int64_t source_stride, std::int64_t rows, std::int64_t columns, float* target,
+               std::int64_t target_stride) {
+  transpose_words(source, source_stride, rows, columns, target, target_stride);
+}
+
+void write_row(const float* source, float factor, const TensorView& view, std::int64_t b, std::int64_t row,
+               std::int64_t head) {
+  with_dtype(view.dtype, [&](auto element) {
+    using T = decltype(element);
+    T* const target = view.at<T>(b, row, head);
+    for (std::int64_t i = 0; i < view.head_dim; ++i) target[i] = from_float<T>(source[i] * factor);
+  });
+}
+
+}  // namespace annulus::kernels::simd

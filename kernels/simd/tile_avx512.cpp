@@ -1,0 +1,11 @@
+/// The tile code compiled for AVX-512 F/BW/DQ/VL.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/simd/vec_avx512.inl.hpp"
+// The vocabulary comes first: the body is written in it.
+#include "kernels/simd/tile_ops.inl.hpp"
+
+namespace annulus::kernels::simd {
+
+const TileOps avx512_tiles = tiles;
+
+}  // namespace annulus::kernels::simd
