@@ -38,7 +38,7 @@ LayerWeights layer_weights(const ModelSpec& model, std::int64_t layer, Workers& 
 /// [vocabulary][width], scaled as the weights.
 Buffer<float> embedding_table(const ModelSpec& model, Workers& workers);
 
-/// Elements of the weights a rank holds at a time: one layer.
+/// Bytes of the weights that a rank holds at a time: one layer's.
 std::uint64_t layer_weight_bytes(const ModelSpec& model);
 
 }  // namespace annulus::stack

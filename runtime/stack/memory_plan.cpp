@@ -1,0 +1,77 @@
+/// Sums up buffers, item by item.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/stack/memory_plan.hpp"
+
+#include <algorithm>
+
+#include "runtime/stack/layer.hpp"
+#include "runtime/stack/verify.hpp"
+
+namespace annulus::stack {
+namespace {
+constexpr std::int64_t window_bytes = std::int64_t{4} << 20;  ///< of the digest and of reading, each at most
+
+std::uint64_t added(std::uint64_t a, std::uint64_t b) {
+  std::int64_t sum = 0;
+  if (__builtin_add_overflow(a, b, &sum)) {
+    throw ResourceError("the memory of a rank does not fit 63 bits (no machine has it); try a smaller --seq-len");
+  }
+  return static_cast<std::uint64_t>(sum);
+}
+
+/// Bytes per row of a shard, times rows.
+struct PerRow {
+  const ModelSpec& model;
+  std::int64_t rows;  ///< batch * rows of the largest shard
+  std::int64_t layers_kept;
+
+  std::uint64_t stored(std::int64_t width, std::int64_t copies = 1) const {
+    return checked_product({rows, width, copies, static_cast<std::int64_t>(size_of(model.attention.dtype))});
+  }
+  std::uint64_t f32(std::int64_t width, std::int64_t copies = 1) const {
+    return checked_product({rows, width, copies, sizeof(float)});
+  }
+};
+
+}  // namespace
+
+std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run, const kernels::KernelTable& table) {
+  check(model);
+  const AttentionSpec& shape = model.attention;
+  const bool backward = run.direction == kernels::Direction::backward;
+  const Layout layout(run.layout.kind, shape.seq_q, run.ranks, run.layout.stripe);
+  const auto rows = static_cast<std::int64_t>(checked_product({shape.batch, layout.max_rows()}));
+  const PerRow per_row{model, rows, backward ? model.layers : 1};
+  const auto scratch = static_cast<std::int64_t>(LayerRows::scratch_bytes(model));
+  const auto attention = [&](kernels::Direction direction) {
+    return attention_bytes(shape, run.layout, run.ranks, table, run.exchange, direction);
+  };
+  std::uint64_t ring = attention(kernels::Direction::forward);
+  if (backward) ring = std::max(ring, attention(kernels::Direction::backward));
+  std::vector<MemoryItem> plan{
+      {"activations x", per_row.stored(model.width(), per_row.layers_kept + 1)},
+      {"q, k, v", per_row.stored(model.qkv_width())},
+      {"attention out (f32)", per_row.f32(model.width(), per_row.layers_kept)},
+      {"attention lse (f32)", per_row.f32(shape.heads, per_row.layers_kept)},
+      {"ring: blocks, carries, masks", ring},
+      {"weights of one layer (f32)", layer_weight_bytes(model)},
+      {"row blocks of the threads", checked_product({scratch, run.threads})},
+      {"windows of files and digest", static_cast<std::uint64_t>(3 * window_bytes)},
+  };
+  if (backward) {
+    plan.push_back({"gradients of x and out (f32)", per_row.f32(model.width(), 2)});
+    plan.push_back({"gradients of q, k, v (f32)", per_row.f32(model.qkv_width())});
+  }
+  const auto all_rows = static_cast<std::int64_t>(checked_product({shape.batch, shape.seq_q}));
+  const std::int64_t samples = std::min(run.verify_rows, all_rows);
+  if (samples > 0) plan.push_back({"verification", Verifier::bytes(model, layout.max_rows(), samples, run.threads)});
+  return plan;
+}
+
+std::uint64_t total_bytes(const std::vector<MemoryItem>& plan) {
+  std::uint64_t total = 0;
+  for (const MemoryItem& item : plan) total = added(total, item.bytes);
+  return total;
+}
+
+}  // namespace annulus::stack

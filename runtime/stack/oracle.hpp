@@ -1,0 +1,55 @@
+/// A layer's rows recomputed in f64 by plain loops: what verification compares with. Shares no code with the fast path
+/// but the weights and the angles.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "runtime/engine/ring_attention.hpp"
+#include "runtime/stack/model.hpp"
+
+namespace annulus::stack {
+
+/// One row of q, k and v after rotation.
+struct QkvRow {
+  std::vector<double> q;
+  std::vector<double> k;
+  std::vector<double> v;
+};
+/// x [width] of the token at `pos`. Local.
+QkvRow project_row(const ModelSpec& model, const LayerWeights& weights, std::span<const double> x, std::int64_t pos);
+
+/// x + Wo out. Local.
+std::vector<double> residual_row(const ModelSpec& model, const LayerWeights& weights, std::span<const double> x,
+                                 std::span<const double> out);
+
+/// What one rank's keys add to the attention of one query row and head; sums are relative to exp(max).
+struct AttentionPart {
+  double max;  ///< -infinity without keys
+  double sum = 0;
+  std::vector<double> weighted;  ///< [head_dim] sum_j p_j v_j
+};
+struct AttentionParts {
+  AttentionPart exact;
+  AttentionPart plain;            ///< with s and p rounded to the dtype of the model, as a plain 16-bit attention does
+  std::vector<double> magnitude;  ///< [head_dim] sum_j p_j |v_j|, relative to exp(exact.max)
+  double largest_score = 0;       ///< max_j |s_j|
+};
+
+/// Keys and values of one (batch, kv head) on one rank: element (row, channel) at row * stride + channel.
+struct KeyRows {
+  const std::byte* k;
+  const std::byte* v;
+  std::int64_t stride;
+  kernels::RowSpan visible;
+};
+/// `scores` is scratch of at least visible.end - visible.begin elements. Local.
+AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys,
+                           std::span<double> scores);
+
+/// Rounds through the storage type.
+double round_to(DType dtype, double x);
+
+}  // namespace annulus::stack

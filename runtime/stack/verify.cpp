@@ -1,0 +1,155 @@
+/// Verification of one layer: local recomputation, and partial sums of attention over all ranks.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/stack/verify.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/stack/merged_parts.hpp"
+#include "runtime/stack/oracle.hpp"
+
+namespace annulus::stack {
+namespace {
+using Row = std::vector<double>;
+
+Row load_row(const std::byte* tensor, DType dtype, std::int64_t row, std::int64_t width) {
+  Row values(static_cast<std::size_t>(width));
+  with_dtype(dtype, [&](auto type) {
+    const auto* from = reinterpret_cast<const decltype(type)*>(tensor) + row * width;
+    std::transform(from, from + width, values.begin(), [](auto x) { return to_double(x); });
+  });
+  return values;
+}
+
+Row load_row(const float* tensor, std::int64_t row, std::int64_t width) {
+  return load_row(reinterpret_cast<const std::byte*>(tensor), DType::f32, row, width);
+}
+
+Row rounded(DType dtype, Row row) {
+  for (double& value : row) value = round_to(dtype, value);
+  return row;
+}
+}  // namespace
+
+Verifier::Verifier(const Communicator& comm, const ModelSpec& model, const Layout& layout, Workers& workers,
+                   std::int64_t rows, std::uint64_t seed)
+    : comm_(comm),
+      model_(model),
+      layout_(layout),
+      workers_(workers),
+      mask_(model.attention.mask, layout.seq_len(), layout.seq_len()),
+      samples_(sample_rows(layout, model.attention.batch, rows, seed)),
+      shard_rows_(layout.rows(comm.rank())) {
+  for (std::size_t i = 0; i < samples_.size(); ++i) {
+    if (layout.owner(samples_[i].pos) == comm.rank()) own_.push_back(i);
+  }
+}
+
+std::uint64_t Verifier::bytes(const ModelSpec& model, std::int64_t shard_rows, std::int64_t samples, int workers) {
+  constexpr std::int64_t copies = 8;  // q, and three sums each as a part, merged and compared
+  const std::uint64_t scores = checked_product({shard_rows, workers, sizeof(double)});
+  return scores + checked_product({samples, model.width() + model.attention.heads, copies, sizeof(double)});
+}
+
+template <class Body>
+void Verifier::for_each_own(Body&& body) const {
+  workers_.for_each(static_cast<std::int64_t>(own_.size()), [&](std::int64_t task, int) {
+    const std::size_t sample = own_[static_cast<std::size_t>(task)];
+    body(sample, samples_[sample].batch * shard_rows_ + layout_.row(samples_[sample].pos));
+  });
+}
+
+LayerErrors Verifier::check(const LayerView& layer) const {
+  Comparison comparison(samples_.size());
+  check_projections(layer, comparison);
+  check_attention(layer, comparison);
+  check_residual(layer, comparison);
+  comm_.max(comparison.values());
+  return comparison.verdict(layer.index, model_.attention.dtype, samples_);
+}
+
+void Verifier::check_projections(const LayerView& layer, Comparison& comparison) const {
+  const DType dtype = model_.attention.dtype;
+  for_each_own([&](std::size_t sample, std::int64_t row) {
+    const Row x = load_row(layer.x_in, dtype, row, model_.width());
+    const QkvRow expected = project_row(model_, layer.weights, x, samples_[sample].pos);
+    const auto compare = [&](Stage stage, const Buffer<std::byte>& tensor, const Row& exact) {
+      const Row stored = load_row(tensor.data(), dtype, row, static_cast<std::int64_t>(exact.size()));
+      comparison.add(stage, sample, {stored, exact, rounded(dtype, exact), exact});
+    };
+    compare(Stage::q, layer.qkv.q, expected.q);
+    compare(Stage::k, layer.qkv.k, expected.k);
+    compare(Stage::v, layer.qkv.v, expected.v);
+  });
+}
+
+std::vector<double> Verifier::gather_queries(const LayerView& layer) const {
+  const auto width = static_cast<std::size_t>(model_.width());
+  Row queries(samples_.size() * width);
+  for_each_own([&](std::size_t sample, std::int64_t row) {
+    const Row q = load_row(layer.qkv.q.data(), model_.attention.dtype, row, model_.width());
+    std::copy(q.begin(), q.end(), queries.begin() + static_cast<std::ptrdiff_t>(sample * width));
+  });
+  comm_.sum(queries);  // zero on all ranks but the owner: exact
+  return queries;
+}
+
+kernels::RowSpan Verifier::visible_rows(const Sample& sample) const {
+  const PosSpan keys = mask_.visible_keys(sample.pos);
+  const auto rows_before = [&](std::int64_t pos) { return layout_.rows_before(comm_.rank(), pos); };
+  return {rows_before(keys.begin), rows_before(keys.end)};
+}
+
+void Verifier::check_attention(const LayerView& layer, Comparison& comparison) const {
+  const AttentionSpec& spec = model_.attention;
+  const auto heads = static_cast<std::size_t>(spec.heads);
+  const auto head_dim = static_cast<std::size_t>(spec.head_dim);
+  const Row queries = gather_queries(layer);
+  std::vector<AttentionParts> parts(samples_.size() * heads);
+  std::vector<Row> scores(static_cast<std::size_t>(workers_.size()), Row(static_cast<std::size_t>(shard_rows_)));
+  const std::int64_t item = static_cast<std::int64_t>(size_of(spec.dtype));
+  workers_.for_each(static_cast<std::int64_t>(parts.size()), [&](std::int64_t task, int worker) {
+    const auto i = static_cast<std::size_t>(task);
+    const Sample& sample = samples_[i / heads];
+    const std::int64_t kv_head = task % spec.heads / (spec.heads / spec.kv_heads);
+    const std::int64_t first = sample.batch * shard_rows_ * model_.kv_width() + kv_head * spec.head_dim;
+    const KeyRows keys{layer.qkv.k.data() + first * item, layer.qkv.v.data() + first * item, model_.kv_width(),
+                       visible_rows(sample)};
+    const std::span q(queries.data() + i * head_dim, head_dim);
+    parts[i] = attend_part(spec, q, keys, scores[static_cast<std::size_t>(worker)]);
+  });
+  for (std::size_t i = 0; i < parts.size(); ++i) comparison.add_score(i / heads, parts[i].largest_score);
+  compare_attention(layer, MergedParts(comm_, parts, spec.head_dim), comparison);
+}
+
+void Verifier::compare_attention(const LayerView& layer, const MergedParts& merged, Comparison& comparison) const {
+  const auto heads = static_cast<std::size_t>(model_.attention.heads);
+  for_each_own([&](std::size_t sample, std::int64_t row) {
+    const std::int64_t batch = samples_[sample].batch;
+    const float* lse = layer.lse + batch * model_.attention.heads * shard_rows_ + (row - batch * shard_rows_);
+    Row out, plain_out, magnitude, stored_lse, exact_lse, plain_lse;
+    for (std::size_t head = 0; head < heads; ++head, lse += shard_rows_) {
+      const std::size_t i = sample * heads + head;
+      merged.exact_out(i, out);
+      merged.plain_out(i, plain_out);
+      merged.magnitude(i, magnitude);
+      stored_lse.push_back(*lse);
+      exact_lse.push_back(merged.exact_lse(i));
+      plain_lse.push_back(merged.plain_lse(i));
+    }
+    comparison.add(Stage::out, sample, {load_row(layer.out, row, model_.width()), out, plain_out, magnitude});
+    comparison.add(Stage::lse, sample, {stored_lse, exact_lse, plain_lse, exact_lse});
+  });
+}
+
+void Verifier::check_residual(const LayerView& layer, Comparison& comparison) const {
+  const DType dtype = model_.attention.dtype;
+  for_each_own([&](std::size_t sample, std::int64_t row) {
+    const Row x = load_row(layer.x_in, dtype, row, model_.width());
+    const Row expected = residual_row(model_, layer.weights, x, load_row(layer.out, row, model_.width()));
+    const Row stored = load_row(layer.x_out, dtype, row, model_.width());
+    comparison.add(Stage::x, sample, {stored, expected, rounded(dtype, expected), expected});
+  });
+}
+
+}  // namespace annulus::stack
