@@ -20,7 +20,7 @@ class Jitter {
  public:
   Jitter(int rank, unsigned longest_us) : draw_(static_cast<unsigned>(rank) + std::random_device{}()), longest_(longest_us) {}
   void operator()() {
-    if (longest_ > 0) usleep(draw_() % longest_);
+    if (longest_ > 0) usleep(static_cast<useconds_t>(draw_() % longest_));
   }
 
  private:

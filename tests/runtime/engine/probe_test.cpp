@@ -1,0 +1,106 @@
+/// The probe: perturb one key, and exactly the rows that may see it change, bit for bit; for gradients likewise.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "tests/runtime/engine/ring_case.hpp"
+
+namespace annulus::test {
+namespace {
+
+struct Ring {
+  int rank = 0;
+  int size = 1;
+  Ring() {
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+  }
+};
+
+RingCase probe_case(LayoutKind layout, bool causal, std::vector<std::int64_t> cu_seqlens) {
+  RingCase test;
+  test.spec = {.seq_q = 53, .seq_k = 53, .heads = 2, .kv_heads = 1, .head_dim = 24};
+  test.spec.mask = {causal, std::move(cu_seqlens)};
+  test.layout = {layout, 3};
+  test.execution.threads = 1;
+  test.execution.exchange = layout == LayoutKind::striped ? ExchangeKind::shared : ExchangeKind::messages;
+  return test;
+}
+
+/// The rule, pair by pair: all positions are queries and keys.
+bool sees(const MaskSpec& mask, std::int64_t i, std::int64_t j) {
+  const auto document = [&](std::int64_t pos) {
+    return std::upper_bound(mask.cu_seqlens.begin(), mask.cu_seqlens.end(), pos);
+  };
+  return (!mask.causal || j <= i) && document(i) == document(j);
+}
+
+bool share_a_query(const MaskSpec& mask, std::int64_t seq_len, std::int64_t a, std::int64_t b) {
+  for (std::int64_t i = 0; i < seq_len; ++i) {
+    if (sees(mask, i, a) && sees(mask, i, b)) return true;
+  }
+  return false;
+}
+
+bool row_differs(const std::vector<float>& a, const std::vector<float>& b, std::size_t row, std::size_t width) {
+  return std::memcmp(a.data() + row * width, b.data() + row * width, width * sizeof(float)) != 0;
+}
+
+void expect_exactly_the_allowed_rows_change(const RingCase& base, std::int64_t key) {
+  const Ring ring;
+  RingCase changed = base;
+  changed.changed_key = key;
+  const RingResult before = run_ring(MPI_COMM_WORLD, base);
+  const RingResult after = run_ring(MPI_COMM_WORLD, changed);
+  const AttentionSpec& spec = base.spec;
+  const auto q_width = static_cast<std::size_t>(spec.heads * spec.head_dim);
+  const auto k_width = static_cast<std::size_t>(spec.kv_heads * spec.head_dim);
+  const auto positions = Layout(base.layout.kind, spec.seq_q, ring.size, base.layout.stripe).positions(ring.rank);
+  for (std::size_t row = 0; row < positions.size(); ++row) {
+    const std::int64_t pos = positions[row];
+    const bool allowed = sees(spec.mask, pos, key);
+    EXPECT_EQ(row_differs(before.out, after.out, row, q_width), allowed) << base.describe() << " out " << pos << " key " << key;
+    EXPECT_EQ(row_differs(before.dq, after.dq, row, q_width), allowed) << base.describe() << " dq " << pos;
+    const bool linked = share_a_query(spec.mask, spec.seq_q, pos, key);
+    EXPECT_EQ(row_differs(before.dk, after.dk, row, k_width), linked) << base.describe() << " dk " << pos << " key " << key;
+  }
+}
+
+TEST(Probe, OneKeyChangesExactlyTheRowsThatSeeIt) {
+  const Ring ring;
+  const std::int64_t edge = 53 / ring.size;
+  for (const LayoutKind layout : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
+    for (const std::int64_t key : {std::int64_t{1}, edge - 1, edge, std::int64_t{51}}) {
+      // Not the first of a document: its own causal row sees one key only, and dq = 0 there whatever the key says.
+      const std::int64_t inside = std::clamp<std::int64_t>(key, 1, 51);
+      expect_exactly_the_allowed_rows_change(probe_case(layout, true, {}), inside);
+      expect_exactly_the_allowed_rows_change(probe_case(layout, false, {0, 20, 53}), inside);
+      expect_exactly_the_allowed_rows_change(probe_case(layout, true, {0, 9, 30, 53}), inside == 9 || inside == 30 ? inside + 1 : inside);
+    }
+  }
+}
+
+TEST(Probe, OneDoutRowChangesOnlyTheGradientsOfItsKeys) {
+  const Ring ring;
+  for (const LayoutKind layout : {LayoutKind::zigzag, LayoutKind::striped}) {
+    const std::int64_t query = 26;
+    const RingCase base = probe_case(layout, true, {0, 9, 53});
+    RingCase changed = base;
+    changed.changed_dout = query;
+    const RingResult before = run_ring(MPI_COMM_WORLD, base);
+    const RingResult after = run_ring(MPI_COMM_WORLD, changed);
+    const auto k_width = static_cast<std::size_t>(base.spec.kv_heads * base.spec.head_dim);
+    const auto q_width = static_cast<std::size_t>(base.spec.heads * base.spec.head_dim);
+    const auto positions = Layout(layout, 53, ring.size, base.layout.stripe).positions(ring.rank);
+    for (std::size_t row = 0; row < positions.size(); ++row) {
+      EXPECT_EQ(row_differs(before.dv, after.dv, row, k_width), sees(base.spec.mask, query, positions[row]));
+      EXPECT_EQ(row_differs(before.dq, after.dq, row, q_width), positions[row] == query);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace annulus::test

@@ -1,0 +1,214 @@
+/// The law: P ranks equal one rank equal the f64 oracle, for every mask, layout, dtype and exchange, both directions.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/engine/ring_attention.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <random>
+
+#include "tests/runtime/engine/ring_case.hpp"
+
+namespace annulus::test {
+namespace {
+
+constexpr std::array layouts{LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped};
+constexpr std::array exchanges{ExchangeKind::messages, ExchangeKind::shared};
+
+int world_rank() {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+int world_size() {
+  int size = 0;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  return size;
+}
+
+/// The same on every rank: a random seed of rank 0, printed when a test fails.
+std::uint64_t shared_seed() {
+  unsigned seed = std::random_device{}();
+  MPI_Bcast(&seed, 1, MPI_UNSIGNED, 0, MPI_COMM_WORLD);
+  return seed;
+}
+
+RingCase small_case(std::int64_t seq_q, std::int64_t seq_k, bool causal) {
+  RingCase test;
+  test.spec = {.seq_q = seq_q, .seq_k = seq_k, .heads = 2, .kv_heads = 1, .head_dim = 32};
+  test.spec.mask.causal = causal;
+  test.execution.threads = 1;
+  return test;
+}
+
+RingResult expect_law(const RingCase& test) {
+  const RingResult result = run_ring(MPI_COMM_WORLD, test);
+  const RingError worst = judge(test, world_rank(), world_size(), result);
+  EXPECT_LE(worst.share, 1) << worst.where << " is off by " << worst.error << " in " << test.describe();
+  return result;
+}
+
+TEST(RingAttention, EqualsTheOracleForEveryLayoutMaskAndExchangeWithTheSameBits) {
+  for (const bool causal : {false, true}) {
+    for (const LayoutKind layout : layouts) {
+      RingCase test = small_case(257, 257, causal);
+      test.layout = {layout, 5};
+      test.execution.exchange = ExchangeKind::messages;
+      const RingResult messages = expect_law(test);
+      test.execution.exchange = ExchangeKind::shared;
+      EXPECT_TRUE(same_bits(run_ring(MPI_COMM_WORLD, test), messages)) << test.describe();
+      test.execution.threads = 3;
+      EXPECT_TRUE(same_bits(run_ring(MPI_COMM_WORLD, test), messages)) << test.describe();
+    }
+  }
+}
+
+TEST(RingAttention, TakesAnyLengthAlsoShorterThanTheRing) {
+  for (const bool causal : {false, true}) {
+    for (const auto& [seq_q, seq_k] : {std::pair{1, 1}, {3, 3}, {7, 8}, {13, 64}, {64, 13}, {5, 1}, {16, 16}}) {
+      RingCase test = small_case(seq_q, seq_k, causal);
+      test.layout.kind = layouts[static_cast<std::size_t>(seq_q) % 3];
+      test.execution.exchange = exchanges[static_cast<std::size_t>(seq_k) % 2];
+      expect_law(test);
+    }
+  }
+}
+
+TEST(RingAttention, NothingToAttendGivesZerosAndMinusInfinity) {
+  RingCase test = small_case(6, 0, false);
+  const RingResult result = run_ring(MPI_COMM_WORLD, test);
+  for (const float x : result.out) EXPECT_EQ(x, 0.0F);
+  for (const float x : result.lse) EXPECT_EQ(x, -INFINITY);
+  for (const float x : result.dq) EXPECT_EQ(x, 0.0F);
+}
+
+TEST(RingAttention, RowsThatSeeNoKeyStayEmptyBesideOthers) {
+  RingCase test = small_case(40, 25, true);  // bottom-right aligned: the first 15 queries see nothing
+  const RingResult result = expect_law(test);
+  const auto positions = Layout(test.layout.kind, 40, world_size()).positions(world_rank());
+  for (std::size_t row = 0; row < positions.size(); ++row) {
+    EXPECT_EQ(result.lse[row] == -INFINITY, positions[row] < 15);
+  }
+}
+
+TEST(RingAttention, KeepsDocumentsApartAtEveryShardEdge) {
+  const std::int64_t seq_len = 48;
+  const std::int64_t edge = seq_len / world_size();
+  for (const std::int64_t shift : {-1, 0, 1}) {
+    for (const bool causal : {false, true}) {
+      RingCase test = small_case(seq_len, seq_len, causal);
+      const std::int64_t cut = std::clamp<std::int64_t>(edge + shift, 0, seq_len);
+      test.spec.mask.cu_seqlens = {0, cut, cut, std::min(cut + 1, seq_len), seq_len};  // empty and 1-token documents
+      test.layout = {layouts[static_cast<std::size_t>(shift + 1)], 2};
+      expect_law(test);
+    }
+  }
+}
+
+TEST(RingAttention, SharesKvHeadsInGroups) {
+  for (const auto& [heads, kv_heads] : {std::pair{8, 8}, {8, 2}, {8, 1}, {6, 3}, {28, 4}, {9, 3}}) {
+    RingCase test = small_case(33, 33, true);
+    test.spec.heads = heads;
+    test.spec.kv_heads = kv_heads;
+    test.spec.head_dim = 16;
+    test.layout.kind = LayoutKind::zigzag;
+    expect_law(test);
+  }
+}
+
+TEST(RingAttention, CarriesEveryScoreFeatureAndBatchesRoundTheRing) {
+  for (const ExchangeKind exchange : exchanges) {
+    RingCase test = small_case(61, 75, true);
+    test.spec.batch = 2;
+    test.spec.softcap = 3;
+    test.spec.softmax_scale = 0.4;
+    test.spec.alibi_slopes = {0.05F, 0.25F};
+    test.spec.sink = true;
+    test.layout = {LayoutKind::striped, 4};
+    test.execution.exchange = exchange;
+    expect_law(test);
+  }
+}
+
+TEST(RingAttention, SixteenBitErrorsStayBelowTwiceThoseOfPlainAttention) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    RingCase test = small_case(129, 129, true);
+    test.spec.dtype = dtype;
+    test.layout.kind = LayoutKind::zigzag;
+    expect_law(test);
+  }
+}
+
+TEST(RingAttention, EveryBackendObeysTheLaw) {
+  for (const kernels::KernelTable& table : kernels::kernel_tables()) {
+    if (!table.unavailable.empty()) continue;
+    RingCase test = small_case(70, 70, true);
+    test.execution.backend = table.name;
+    test.layout.kind = LayoutKind::zigzag;
+    expect_law(test);
+  }
+}
+
+TEST(RingAttention, RandomShapesObeyTheLaw) {
+  const std::uint64_t seed = shared_seed();
+  std::mt19937_64 draw(seed);
+  const auto below = [&](std::uint64_t limit) { return static_cast<std::int64_t>(draw() % limit); };
+  for (int round = 0; round < 12; ++round) {
+    RingCase test = small_case(1 + below(150), 1 + below(150), below(2) == 0);
+    test.seed = seed;
+    test.spec.batch = 1 + below(2);
+    test.spec.kv_heads = 1 + below(3);
+    test.spec.heads = test.spec.kv_heads * (1 + below(3));
+    test.spec.head_dim = 1 + below(80);
+    test.spec.dtype = below(3) == 0 ? DType::bf16 : DType::f32;
+    test.spec.sink = below(2) == 0;
+    if (below(3) == 0) {
+      test.spec.seq_k = test.spec.seq_q;
+      const std::int64_t cut = below(static_cast<std::uint64_t>(test.spec.seq_q));
+      test.spec.mask.cu_seqlens = {0, cut, test.spec.seq_q};
+    }
+    test.layout = {layouts[static_cast<std::size_t>(below(3))], 1 + below(9)};
+    test.execution.exchange = exchanges[static_cast<std::size_t>(below(2))];
+    test.execution.threads = 1 + static_cast<int>(below(3));
+    expect_law(test);
+  }
+}
+
+TEST(RingAttention, RepeatsItsBitsWhateverTheTiming) {
+  std::mt19937 jitter(static_cast<unsigned>(world_rank()) + std::random_device{}());
+  for (const ExchangeKind exchange : exchanges) {
+    RingCase test = small_case(90, 90, true);
+    test.layout.kind = LayoutKind::zigzag;
+    test.execution.exchange = exchange;
+    test.execution.threads = 2;
+    const RingResult first = run_ring(MPI_COMM_WORLD, test);
+    test.execution.on_step = [&](int, int) { usleep(static_cast<useconds_t>(jitter() % 3000)); };
+    for (int run = 0; run < 20; ++run) ASSERT_TRUE(same_bits(run_ring(MPI_COMM_WORLD, test), first)) << "run " << run;
+  }
+}
+
+/// Ranks of the ring in a sub-communicator of the given size; the others return at once.
+double worst_share(RingCase test, int ranks) {
+  MPI_Comm part = MPI_COMM_NULL;
+  const bool member = world_rank() < ranks;
+  MPI_Comm_split(MPI_COMM_WORLD, member ? 0 : 1, 0, &part);
+  double share = 0;
+  if (member) share = judge(test, world_rank(), ranks, run_ring(part, test)).share;
+  MPI_Comm_free(&part);
+  MPI_Allreduce(MPI_IN_PLACE, &share, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+  return share;
+}
+
+TEST(RingAttention, ErrorsDoNotGrowWithTheRing) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    RingCase test = small_case(192, 192, false);
+    test.spec.dtype = dtype;
+    const double alone = worst_share(test, 1);
+    const double together = worst_share(test, world_size());
+    EXPECT_LE(together, 1.5 * alone) << name(dtype);
+  }
+}
+
+}  // namespace
+}  // namespace annulus::test
