@@ -24,8 +24,7 @@ function(annulus_floor target)
     PROPERTIES CXX_EXTENSIONS OFF
                POSITION_INDEPENDENT_CODE ON
                VERSION ${PROJECT_VERSION}
-               SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} # 0.x: any minor version may break
-               INSTALL_RPATH $ORIGIN)
+               SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}) # 0.x: any minor version may break
 endfunction()
 
 annulus_floor(annulus_kernels)

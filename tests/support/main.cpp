@@ -8,7 +8,8 @@
 
 namespace {
 
-/// Prints failures with their rank and keeps ranks in step, so that no rank enters test n + 1 while another is in test n.
+/// Prints failures with their rank and keeps ranks in step, so that no rank enters test n + 1 while another is in test
+/// n.
 class RankReporter : public testing::EmptyTestEventListener {
  public:
   explicit RankReporter(int rank) : rank_(rank) {}
@@ -16,7 +17,8 @@ class RankReporter : public testing::EmptyTestEventListener {
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (rank_ == 0 || !result.failed()) return;  // gtest's own printer speaks for rank 0
     const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-    const std::string where = test == nullptr ? "outside a test" : std::string(test->test_suite_name()) + "." + test->name();
+    const std::string where =
+        test == nullptr ? "outside a test" : std::string(test->test_suite_name()) + "." + test->name();
     std::fprintf(stderr, "[rank %d] %s\n%s:%d: %s\n", rank_, where.c_str(),
                  result.file_name() == nullptr ? "?" : result.file_name(), result.line_number(), result.message());
   }
@@ -41,7 +43,7 @@ int run_tests() {
 
 int main(int argc, char** argv) {
   int level = 0;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level);
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);
   testing::InitGoogleTest(&argc, argv);
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
