@@ -127,7 +127,7 @@ RingResult run_ring(MPI_Comm comm, const RingCase& test) {
   const Inputs in(test, ring.q_layout().positions(ring.rank()), ring.k_layout().positions(ring.rank()));
   const std::vector<float> sink = spec.sink ? sink_values(spec) : std::vector<float>{};
   const auto like_q = [&](DType dtype) { return Tensor(dtype, spec.batch, q_rows, spec.heads, spec.head_dim); };
-  const Tensor out = like_q(spec.dtype);
+  const Tensor out = like_q(test.out_dtype.value_or(spec.dtype));
   RingResult result;
   result.lse.assign(static_cast<std::size_t>(spec.batch * spec.heads * q_rows), -77.0F);
   const RowStats lse = dense_stats(result.lse.data(), spec.batch, spec.heads, q_rows);

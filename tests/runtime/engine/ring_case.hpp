@@ -17,6 +17,7 @@ struct RingCase {
   Execution execution{};
   std::uint64_t seed = 1;
   bool backward = true;
+  std::optional<DType> out_dtype{};  ///< default: that of q, k and v
   /// The probe: K + 1 and V + 1000 (so large that any leak shows) at this key position.
   std::optional<std::int64_t> changed_key{};
   /// dout + 1 at this query position.
