@@ -86,7 +86,9 @@ TEST(SimdAttention, RefusesSizesThatDoNotFit) {
   const std::int64_t huge = std::int64_t{1} << 60;
   EXPECT_THROW(row.packed_bytes({1, huge, 8, 64, DType::f32}, kernels::Direction::forward), ResourceError);
   EXPECT_THROW(row.gradient_elements({1, huge, 8, 64, DType::f32}), ResourceError);
-  EXPECT_THROW(row.pass_bytes({.q_rows = huge}, kernels::Direction::backward), ResourceError);
+  kernels::Problem problem;
+  problem.q_rows = huge;
+  EXPECT_THROW(row.pass_bytes(problem, kernels::Direction::backward), ResourceError);
   EXPECT_EQ(row.packed_bytes({1, 0, 8, 64, DType::f32}, kernels::Direction::forward), 0U);
 }
 

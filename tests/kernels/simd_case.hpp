@@ -71,7 +71,14 @@ class SimdRun {
       slopes_.push_back(0.1F / static_cast<float>(h + 1));
       sinks_.push_back(0.5F - static_cast<float>(h));
     }
-    problem_ = {c.batch, c.q_rows, c.heads, c.kv_heads, c.head_dim, c.dtype, c.softmax_scale, c.softcap};
+    problem_.batch = c.batch;
+    problem_.q_rows = c.q_rows;
+    problem_.heads = c.heads;
+    problem_.kv_heads = c.kv_heads;
+    problem_.head_dim = c.head_dim;
+    problem_.dtype = c.dtype;
+    problem_.softmax_scale = c.softmax_scale;
+    problem_.softcap = c.softcap;
     problem_.query_positions = std::span(positions_).first(static_cast<std::size_t>(c.q_rows));
     if (c.alibi) problem_.alibi_slopes = slopes_;
     if (c.sink) problem_.sink = sinks_;

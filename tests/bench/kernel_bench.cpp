@@ -1,0 +1,149 @@
+/// Rates of the kernel rows on one core: `kernel_bench [rows [backend...]]`. Not a test: it judges nothing.
+/// Times whole passes (packing and finish included) and the attend step alone in CPU time of this thread, which other
+/// jobs on the machine disturb less than the clock on the wall, and prints the median over many of them.
+// SPDX-License-Identifier: Apache-2.0
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_table.hpp"
+#include "tests/support/random_tensors.hpp"
+
+namespace annulus::test {
+namespace {
+
+using kernels::Direction;
+
+double cpu_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+struct Shape {
+  std::int64_t rows;
+  std::int64_t head_dim;
+  DType dtype;
+  bool causal;
+};
+
+/// One head attending to one block, with everything that a pass needs.
+class Subject {
+ public:
+  Subject(const Shape& shape, const kernels::KernelTable& table) : shape_(shape), table_(table) {
+    const auto positions = all_positions(shape.rows);
+    for (const Role role : {Role::q, Role::k, Role::v, Role::dout}) {
+      inputs_.push_back(random_tensor(shape.dtype, 1, role, 1, positions, 1, shape.head_dim));
+    }
+    out_ = Tensor(DType::f32, 1, shape.rows, 1, shape.head_dim);
+    for (Tensor* gradient : {&dq_, &dk_, &dv_}) *gradient = Tensor(DType::f32, 1, shape.rows, 1, shape.head_dim);
+    lse_.resize(positions.size());
+    for (const std::int64_t row : positions) spans_.push_back({0, shape.causal ? row + 1 : shape.rows});
+    problem_.q_rows = shape.rows;
+    problem_.head_dim = shape.head_dim;
+    problem_.dtype = shape.dtype;
+    problem_.softmax_scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
+    block_ = {1, shape.rows, 1, shape.head_dim, shape.dtype};
+    gradient_ = Buffer<float>(table.gradient_elements(block_));
+  }
+
+  /// CPU seconds of the attend step; `whole` receives those of the pass.
+  double run(Direction direction, double& whole) {
+    const double start = cpu_seconds();
+    Buffer<std::byte> packed(static_cast<std::int64_t>(table_.packed_bytes(block_, direction)));
+    table_.pack(block_, direction, inputs_[1].view(), inputs_[2].view(), packed.data(), workers_);
+    const kernels::Block block{block_, packed.data(), {}};
+    const double step = direction == Direction::forward ? forward(block) : backward(block);
+    whole = cpu_seconds() - start;
+    return step;
+  }
+
+  double flops(Direction direction) const {
+    const auto n = static_cast<double>(shape_.rows);
+    const double pairs = shape_.causal ? n * (n + 1) / 2 : n * n;
+    return (direction == Direction::forward ? 4 : 10) * pairs * static_cast<double>(shape_.head_dim);
+  }
+
+ private:
+  RowStats lse() { return dense_stats(lse_.data(), 1, 1, shape_.rows); }
+
+  double forward(const kernels::Block& block) {
+    const auto pass = table_.forward(problem_, inputs_[0].view(), workers_);
+    const double start = cpu_seconds();
+    pass->attend(block, {spans_, 1}, {});
+    const double step = cpu_seconds() - start;
+    pass->finish(out_.view(), lse());
+    return step;
+  }
+
+  double backward(const kernels::Block& block) {
+    const auto pass = table_.backward(problem_, {inputs_[0].view(), out_.view(), inputs_[3].view(), lse()}, workers_);
+    const double start = cpu_seconds();
+    auto* const gradient = reinterpret_cast<std::byte*>(gradient_.data());
+    pass->attend(block, {spans_, 1}, gradient, {});
+    const double step = cpu_seconds() - start;
+    pass->finish(dq_.view(), {});
+    table_.unpack_gradient(block_, gradient, dk_.view(), dv_.view());
+    return step;
+  }
+
+  Shape shape_;
+  const kernels::KernelTable& table_;
+  Workers workers_{1};
+  std::vector<Tensor> inputs_;
+  Tensor out_;
+  Tensor dq_;
+  Tensor dk_;
+  Tensor dv_;
+  std::vector<float> lse_;
+  std::vector<kernels::RowSpan> spans_;
+  kernels::Problem problem_;
+  kernels::BlockShape block_;
+  Buffer<float> gradient_;
+};
+
+void measure(const Shape& shape, const kernels::KernelTable& table) {
+  Subject subject(shape, table);
+  for (const Direction direction : {Direction::forward, Direction::backward}) {
+    std::vector<double> steps;
+    std::vector<double> wholes;
+    for (double spent = 0; spent < 1 || steps.size() < 3; spent += wholes.back()) {
+      wholes.emplace_back();
+      steps.push_back(subject.run(direction, wholes.back()));
+    }
+    const double giga_flops = subject.flops(direction) / 1e9;
+    std::printf("%-9s %-8s %-4s d%-3lld %-6s n=%-5lld  attend %6.1f  whole %6.1f GFLOP/s\n",
+                std::string(table.name).c_str(), direction == Direction::forward ? "forward" : "backward",
+                std::string(name(shape.dtype)).c_str(), static_cast<long long>(shape.head_dim),
+                shape.causal ? "causal" : "full", static_cast<long long>(shape.rows), giga_flops / median(steps),
+                giga_flops / median(wholes));
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+}  // namespace annulus::test
+
+int main(int argc, char** argv) {
+  using namespace annulus;
+  const std::int64_t rows = argc > 1 ? std::atoll(argv[1]) : 1536;
+  const std::vector<std::string> wanted(argv + std::min(argc, 2), argv + argc);
+  for (const kernels::KernelTable& table : kernels::kernel_tables()) {
+    const bool named = std::find(wanted.begin(), wanted.end(), table.name) != wanted.end();
+    if (!table.unavailable.empty() || (wanted.empty() ? table.name == "reference" : !named)) continue;
+    for (const std::int64_t head_dim : {64, 128}) {
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        for (const bool causal : {false, true}) test::measure({rows, head_dim, dtype, causal}, table);
+      }
+    }
+  }
+}
