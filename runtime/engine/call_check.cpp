@@ -29,8 +29,9 @@ void check_heads(const AttentionSpec& spec) {
 }
 
 void check_scores(const AttentionSpec& spec) {
-  require(!spec.softmax_scale || std::isfinite(*spec.softmax_scale),
-          "softmax_scale is not finite (every score would be); try 1/sqrt(head_dim)");
+  // Not 0: a masked score is -infinity, and 0 times that is no number. Not negative: the largest q.k bounds the row.
+  require(!spec.softmax_scale || (std::isfinite(*spec.softmax_scale) && *spec.softmax_scale > 0),
+          "softmax_scale must be a positive, finite number (scores are softmax_scale * q.k); try 1/sqrt(head_dim)");
   require(std::isfinite(spec.softcap) && spec.softcap >= 0,
           "softcap " + std::to_string(spec.softcap) + " is not a limit (scores are bounded by it); try 0 for none, or 30");
   require(spec.alibi_slopes.empty() || static_cast<std::int64_t>(spec.alibi_slopes.size()) == spec.heads,

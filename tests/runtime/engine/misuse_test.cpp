@@ -51,6 +51,8 @@ TEST(Misuse, SpecsThatMakeNoAttentionAreRefusedEverywhere) {
   expect_refused(with([](auto& s) { s.batch = -1; }), "batch -1");
   expect_refused(with([](auto& s) { s.seq_q = -5; }), "-5 queries");
   expect_refused(with([](auto& s) { s.softmax_scale = std::nan(""); }), "softmax_scale");
+  expect_refused(with([](auto& s) { s.softmax_scale = 0; }), "softmax_scale");
+  expect_refused(with([](auto& s) { s.softmax_scale = -0.1; }), "softmax_scale");
   expect_refused(with([](auto& s) { s.softcap = -1; }), "softcap");
   expect_refused(with([](auto& s) { s.alibi_slopes = {1}; }), "1 ALiBi slopes for 2 heads");
   expect_refused(with([](auto& s) { s.mask.cu_seqlens = {0, 9, 5, 16}; }), "cu_seqlens decreases from 9 to 5");
