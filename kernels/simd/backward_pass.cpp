@@ -362,8 +362,9 @@ void SimdBackward::finish(const TensorView& dq, std::span<double> dsink_out) {
 }
 
 double SimdBackward::dsink(std::int64_t head) const {
-  if (problem_.sink.empty()) return 0;
-  const double sink = problem_.sink[static_cast<std::size_t>(head)];
+  const double sink = problem_.sink.empty() ? -std::numeric_limits<double>::infinity()
+                                            : problem_.sink[static_cast<std::size_t>(head)];
+  if (!std::isfinite(sink)) return 0;  // exp(sink - lse) is 0, also for rows whose lse is -infinity
   double sum = 0;
   for (std::int64_t b = 0; b < problem_.batch; ++b) {
     const float* const delta = delta_.data() + layout_.row_at(b, head, 0);

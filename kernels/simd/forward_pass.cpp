@@ -172,8 +172,9 @@ void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorV
   double top = m_[at];  // the largest logit of the row, in log2 units; the sink is one of them
   double sum = l_[at];
   double factor = 1;
-  if (!problem_.sink.empty()) {
-    const double sink = problem_.sink[static_cast<std::size_t>(chunk.head)] * std::numbers::log2e;
+  const double sink = problem_.sink.empty() ? -std::numeric_limits<double>::infinity()
+                                            : problem_.sink[static_cast<std::size_t>(chunk.head)] * std::numbers::log2e;
+  if (std::isfinite(sink)) {
     top = std::max(top, sink);
     factor = std::exp2(m_[at] - top);
     sum = sum * factor + std::exp2(sink - top);
