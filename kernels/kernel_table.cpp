@@ -6,6 +6,7 @@
 #include <array>
 #include <ranges>
 
+#include "kernels/base/error.hpp"
 #include "kernels/cuda/cuda_table.hpp"
 #include "kernels/reference/reference_table.hpp"
 #include "kernels/simd/simd_tables.hpp"

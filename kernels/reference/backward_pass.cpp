@@ -56,7 +56,8 @@ class ReferenceBackward final : public BackwardPass {
       const std::int64_t head = task % problem_.heads;
       for (std::int64_t row = 0; row < problem_.q_rows; ++row) store_row(dq_row(b, head, row), dq, b, row, head);
     });
-    for (std::size_t head = 0; head < dsink.size(); ++head) dsink[head] = sink_gradient(static_cast<std::int64_t>(head));
+    for (std::size_t head = 0; head < dsink.size(); ++head)
+      dsink[head] = sink_gradient(static_cast<std::int64_t>(head));
   }
 
  private:

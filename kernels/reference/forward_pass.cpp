@@ -52,7 +52,8 @@ class ReferenceForward final : public ForwardPass {
     return {o_.data() + i * problem_.head_dim, m_[i], l_[i]};
   }
 
-  void attend_head(const Block& block, const VisibleRows& visible, std::int64_t b, std::int64_t head, Poll& poll) const {
+  void attend_head(const Block& block, const VisibleRows& visible, std::int64_t b, std::int64_t head,
+                   Poll& poll) const {
     KeyTile tile(problem_.head_dim);
     std::vector<double> q(static_cast<std::size_t>(problem_.head_dim));
     const std::int64_t kv_head = head / (problem_.heads / problem_.kv_heads);
@@ -92,7 +93,8 @@ class ReferenceForward final : public ForwardPass {
     for (std::int64_t d = 0; d < problem_.head_dim; ++d) carry.o[d] *= factor;
   }
 
-  void finish_row(const TensorView& out, const RowStats& lse, std::int64_t b, std::int64_t head, std::int64_t row) const {
+  void finish_row(const TensorView& out, const RowStats& lse, std::int64_t b, std::int64_t head,
+                  std::int64_t row) const {
     const Carry c = carry(b, head, row);
     const double sink = problem_.sink.empty() ? -infinity : problem_.sink[static_cast<std::size_t>(head)];
     const double top = std::max(c.m, sink);

@@ -21,9 +21,7 @@ class KeyTile {
     const BlockShape& shape = block.shape;
     keys_ = {begin, std::min(begin + tile_rows, shape.rows)};
     const std::int64_t count = (keys_.end - keys_.begin) * head_dim_;
-    const auto from = [&](Part part) {
-      return block.packed + row_offset(shape, shape.dtype, b, kv_head, part, begin);
-    };
+    const auto from = [&](Part part) { return block.packed + row_offset(shape, shape.dtype, b, kv_head, part, begin); };
     reference::load(shape.dtype, from(Part::k), count, k_.data());
     reference::load(shape.dtype, from(Part::v), count, v_.data());
   }

@@ -1,4 +1,5 @@
-/// Where the rows of a packed block and of its gradients stand: per (batch, kv head) the K rows, then the V rows, dense.
+/// Where the rows of a packed block and of its gradients stand: per (batch, kv head) the K rows, then the V rows,
+/// dense.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

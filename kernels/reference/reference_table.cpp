@@ -21,7 +21,8 @@ std::uint64_t pass_bytes(const Problem& problem, Direction direction) {
 namespace {
 
 std::uint64_t packed_bytes(const BlockShape& shape, Direction) {
-  return checked_product({static_cast<std::int64_t>(block_elements(shape)), static_cast<std::int64_t>(size_of(shape.dtype))});
+  return checked_product(
+      {static_cast<std::int64_t>(block_elements(shape)), static_cast<std::int64_t>(size_of(shape.dtype))});
 }
 
 std::int64_t gradient_elements(const BlockShape& shape) { return static_cast<std::int64_t>(block_elements(shape)); }

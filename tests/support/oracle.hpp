@@ -13,7 +13,7 @@ namespace annulus::test {
 /// Who sees whom, as a predicate on one pair of positions (both in key coordinates).
 struct OracleMask {
   bool causal = false;
-  std::vector<std::int64_t> cu_seqlens;  ///< empty: one document
+  std::vector<std::int64_t> cu_seqlens = {};  ///< empty: one document
 
   bool visible(std::int64_t i, std::int64_t j) const;
 };
@@ -26,11 +26,11 @@ struct OracleProblem {
   std::int64_t heads = 1;
   std::int64_t kv_heads = 1;
   std::int64_t head_dim = 64;
-  OracleMask mask;
-  std::optional<double> softmax_scale;  ///< default 1/sqrt(head_dim)
-  double softcap = 0;                   ///< 0: none
-  std::vector<float> alibi_slopes;      ///< [heads], or empty
-  std::vector<float> sink;              ///< [heads], or empty
+  OracleMask mask = {};
+  std::optional<double> softmax_scale = {};  ///< default 1/sqrt(head_dim)
+  double softcap = 0;                        ///< 0: none
+  std::vector<float> alibi_slopes = {};      ///< [heads], or empty
+  std::vector<float> sink = {};              ///< [heads], or empty
 };
 
 /// Dense tensors [batch, seq, heads or kv_heads, head_dim]; dout empty: forward only.

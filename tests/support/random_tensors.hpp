@@ -101,7 +101,8 @@ inline std::vector<std::int64_t> all_positions(std::int64_t seq_len) {
   return positions;
 }
 
-/// The rows at `positions` of a dense [batch, seq, row_size] array, e.g. an oracle's out with row_size heads * head_dim.
+/// The rows at `positions` of a dense [batch, seq, row_size] array, e.g. an oracle's out with row_size heads *
+/// head_dim.
 inline std::vector<double> select_rows(const std::vector<double>& whole, std::int64_t batch, std::int64_t seq,
                                        std::int64_t row_size, std::span<const std::int64_t> positions) {
   std::vector<double> rows;
