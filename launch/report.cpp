@@ -5,11 +5,14 @@
 #include <annulus/version.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <numeric>
 
 #include "launch/memory.hpp"
+#include "launch/table.hpp"
 #include "runtime/checkpoint/replaced_file.hpp"
+#include "runtime/comm/agreement.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -71,6 +74,18 @@ LayerReport layer_report(const Communicator& world, std::int64_t index, kernels:
 
 std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world) { return world.all_gather(peak_rss_bytes()); }
 
+std::string layer_table(const std::vector<LayerReport>& layers) {
+  Table table({"layer", "kind", "direction", "messages", "sent", "seconds", "TFLOP/s", "exposed"});
+  for (const LayerReport& layer : layers) {
+    const double seconds = std::max(layer.seconds, 1e-9);  // a clock tick: empty inputs take none
+    table.add({std::to_string(layer.index), layer.kind, std::string(word(layer.direction)), std::to_string(layer.messages),
+               bytes_text(static_cast<double>(layer.bytes_sent)), fmt::format("{:.3f}", layer.seconds),
+               fmt::format("{:.4f}", layer.flops / seconds * 1e-12),
+               fmt::format("{:.1f} %", 100 * layer.exposed_comm_seconds / seconds)});
+  }
+  return table.text();
+}
+
 Json to_json(const Report& report) {
   Json layers = Json::array();
   for (const LayerReport& layer : report.layers) layers.push_back(to_json(layer));
@@ -90,19 +105,22 @@ Json to_json(const Report& report) {
           {"digest", or_null(report.digest)}};
 }
 
-ReportFile::ReportFile(std::string path) : path_(std::move(path)) {
-  if (!path_.empty() && path_ != "-") const ReplacedFile probe(path_);
+ReportFile::ReportFile(const Communicator& world, std::string path) : path_(std::move(path)) {
+  together(world, [&] {
+    if (world.rank() == 0 && !path_.empty() && path_ != "-") const ReplacedFile probe(path_);
+  });
 }
 
-void ReportFile::write(const Json& json) const {
-  const std::string text = json.dump(2) + "\n";
-  if (path_ == "-") {
-    fmt::print("{}", text);
-  } else if (!path_.empty()) {
+void ReportFile::write(const Communicator& world, const Json& json) const {
+  if (path_.empty()) return;
+  together(world, [&] {
+    if (world.rank() != 0) return;
+    const std::string text = json.dump(2) + "\n";
+    if (path_ == "-") return fmt::print("{}", text);
     ReplacedFile file(path_);
     file.append(text);
     file.commit();
-  }
+  });
 }
 
 }  // namespace annulus::launch

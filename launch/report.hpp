@@ -59,15 +59,19 @@ LayerReport layer_report(const Communicator& world, std::int64_t index, kernels:
 /// Collective: peak memory of every rank, by rank (see peak_rss_bytes in memory.hpp); call while the ring lives.
 std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world);
 
-/// The contract of DESIGN section 9; absent features are null.
+/// One line per layer and direction, for people.
+std::string layer_table(const std::vector<LayerReport>& layers);
+
+/// The JSON contract; absent features are null.
 Json to_json(const Report& report);
 
-/// Where --report goes. The constructor proves before any work that FILE can be written (ResourceError) and changes
-/// nothing; write() replaces FILE by rename when complete. "-" is standard output, "" no report. Use on rank 0.
+/// Where --report goes: "" nowhere, "-" standard output, else a file.
 class ReportFile {
  public:
-  explicit ReportFile(std::string path);
-  void write(const Json& json) const;
+  /// Collective. Proves before any work that the file can be written (ResourceError on all ranks); changes nothing.
+  ReportFile(const Communicator& world, std::string path);
+  /// Collective. Rank 0 replaces the file, by rename once it is complete.
+  void write(const Communicator& world, const Json& json) const;
 
  private:
   std::string path_;
