@@ -12,6 +12,12 @@ if(annulus_mpiexec_version MATCHES "Open MPI|OpenRTE")
        OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 endif()
 
+# annulus_mpi_command(<variable> <np> <program> [<argument>...]): the command that runs a program on np ranks.
+function(annulus_mpi_command variable np program)
+  set(${variable} ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${np} ${ANNULUS_TEST_PREFLAGS} ${program} ${MPIEXEC_POSTFLAGS}
+                  ${ARGN} PARENT_SCOPE)
+endfunction()
+
 # annulus_test(<path>_test.cpp... [NP <n>...] [TIMEOUT <s>] [LABELS <label>...] [LIBRARIES <target>...] [ENVIRONMENT <VAR=x>...]
 #              [ARGUMENTS <arg>...])
 #
@@ -44,9 +50,8 @@ function(annulus_test source)
 
   set(tests "")
   foreach(np IN LISTS arg_NP)
-    add_test(NAME ${name}.np${np}
-             COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${np} ${ANNULUS_TEST_PREFLAGS} $<TARGET_FILE:${target}>
-                     ${MPIEXEC_POSTFLAGS} ${arg_ARGUMENTS})
+    annulus_mpi_command(command ${np} $<TARGET_FILE:${target}> ${arg_ARGUMENTS})
+    add_test(NAME ${name}.np${np} COMMAND ${command})
     set_tests_properties(${name}.np${np} PROPERTIES PROCESSORS ${np} LABELS "mpi;np${np};${arg_LABELS}")
     list(APPEND tests ${name}.np${np})
   endforeach()
