@@ -88,7 +88,7 @@ class ReferenceForward final : public ForwardPass {
   }
 
   void rescale(Carry carry, double factor) const {
-    if (factor == 1 || carry.m == -infinity) return;
+    if (factor == 1) return;
     carry.l *= factor;
     for (std::int64_t d = 0; d < problem_.head_dim; ++d) carry.o[d] *= factor;
   }

@@ -38,6 +38,9 @@ struct TileOps {
   /// f32 of `count` (a multiple of 32) 16-bit elements; source aligned to 2 bytes.
   void (*widen_bf16)(const std::uint16_t* source, std::int64_t count, float* target);
   void (*widen_f16)(const std::uint16_t* source, std::int64_t count, float* target);
+  /// Independent fused multiply-adds from registers and nothing else: the rate that no kernel can pass. Returns flops;
+  /// `x` keeps the compiler from doing the sums itself.
+  double (*multiply_add_burst)(std::int64_t rounds, float x, float* target);
 };
 
 extern const TileOps portable_tiles;

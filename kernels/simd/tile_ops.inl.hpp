@@ -98,8 +98,7 @@ void accumulate(const float* scores, std::int64_t keys, const float* v, std::int
   multiply_rows<Start::target, score_stride, 1>(scores, v, width, rows, keys, nullptr);
 }
 
-void accumulate_transposed(const float* scores, std::int64_t rows, const float* x, std::int64_t width,
-                           float* columns) {
+void accumulate_transposed(const float* scores, std::int64_t rows, const float* x, std::int64_t width, float* columns) {
   multiply_rows<Start::target, 1, score_stride>(scores, x, width, columns, rows, nullptr);
 }
 
@@ -213,8 +212,23 @@ void widen_f16(const std::uint16_t* source, std::int64_t count, float* target) {
   for (std::int64_t i = 0; i < count; i += lanes) store(target + i, load_f16(source + i));
 }
 
+double multiply_add_burst(std::int64_t rounds, float x, float* target) {
+  constexpr int chains = 12;  // more than latency times ports (10), and they fit 16 registers with the operands
+  const Vec factor = broadcast(x);
+  Vec sum[chains];
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) sum[i] = broadcast(static_cast<float>(i));
+  for (std::int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < chains; ++i) sum[i] = fma(sum[i], factor, factor);
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) store(target + i * lanes, sum[i]);
+  return 2.0 * chains * lanes * static_cast<double>(rounds);
+}
+
 constexpr TileOps tiles{scores,         softmax,  accumulate_rescaled, accumulate, accumulate_transposed, gradients,
-                        natural_scores, scale_by, widen_bf16,          widen_f16};
+                        natural_scores, scale_by, widen_bf16,          widen_f16,  multiply_add_burst};
 
 }  // namespace
 }  // namespace annulus::kernels::simd
