@@ -5,10 +5,32 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "kernels/base/checked.hpp"
 
 namespace annulus::launch {
+namespace {
+
+struct Column {
+  std::size_t width = 0;
+  bool numbers = true;  ///< every cell below the header starts with a digit or a minus
+};
+
+std::vector<Column> columns_of(const std::vector<std::vector<std::string>>& rows) {
+  constexpr std::string_view starts = "-0123456789";
+  std::vector<Column> columns(rows.front().size());
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const std::string& cell = rows[row][i];
+      columns[i].width = std::max(columns[i].width, cell.size());
+      if (row > 0 && (cell.empty() || starts.find(cell.front()) == starts.npos)) columns[i].numbers = false;
+    }
+  }
+  return columns;
+}
+
+}  // namespace
 
 Table::Table(std::vector<std::string> header) : rows_{std::move(header)} {}
 
@@ -18,14 +40,15 @@ void Table::add(std::vector<std::string> cells) {
 }
 
 std::string Table::text() const {
-  std::vector<std::size_t> widths(rows_.front().size());
-  for (const auto& row : rows_) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
   std::string text;
+  const std::vector<Column> columns = columns_of(rows_);
   for (const auto& row : rows_) {
-    std::string line = fmt::format("{:<{}}", row.front(), widths.front());
-    for (std::size_t i = 1; i < row.size(); ++i) line += fmt::format("  {:>{}}", row[i], widths[i]);
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      if (i > 0) line += "  ";
+      line += columns[i].numbers ? fmt::format("{:>{}}", row[i], columns[i].width)
+                                 : fmt::format("{:<{}}", row[i], columns[i].width);
+    }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
   }

@@ -7,8 +7,7 @@
 
 namespace annulus::launch {
 
-/// Columns as wide as their widest cell, two spaces apart. The first column is left-aligned, the others right-aligned,
-/// for numbers.
+/// Columns as wide as their widest cell, two spaces apart; a column of numbers is right-aligned, one of words left.
 class Table {
  public:
   explicit Table(std::vector<std::string> header);
