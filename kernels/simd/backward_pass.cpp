@@ -175,6 +175,7 @@ void SimdBackward::attend(const Block& block, const VisibleRows& visible, std::b
   workers_.for_each(problem_.batch * problem_.kv_heads * tiles, [&](std::int64_t task, int worker) {
     attend_key_tile(job, key_tile(block, task), worker);
   });
+  if (progress) progress();  // at least once, however small the block
 }
 
 KeyTile SimdBackward::key_tile(const Block& block, std::int64_t task) const {

@@ -108,6 +108,7 @@ void SimdForward::attend(const Block& block, const VisibleRows& visible, const P
   const GroupMask mask(visible, layout_, block.shape.rows);
   Pacer pacer(progress);
   for_each_chunk([&](const Chunk& chunk, int worker) { attend_chunk(block, mask, chunk, worker, pacer); });
+  if (progress) progress();  // at least once, however small the block
 }
 
 void SimdForward::attend_chunk(const Block& block, const GroupMask& mask, const Chunk& chunk, int worker,

@@ -26,7 +26,8 @@ void check_against_reference(const SimdCase& c, double tolerance = 1e-5) {
 }
 
 TEST(SimdAttention, AgreesAtEveryHeadDim) {
-  for (const std::int64_t head_dim : {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 64, 72, 96, 100, 128, 129, 192, 255, 256}) {
+  for (const std::int64_t head_dim :
+       {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 64, 72, 96, 100, 128, 129, 192, 255, 256}) {
     check_against_reference({.head_dim = head_dim});
   }
 }
@@ -42,8 +43,14 @@ TEST(SimdAttention, AgreesAtTheEdgesOfTiles) {
 TEST(SimdAttention, AgreesForEveryMaskAndElementType) {
   for (const MaskKind mask : {MaskKind::full, MaskKind::causal, MaskKind::window, MaskKind::two_spans}) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-      check_against_reference({.batch = 2, .q_rows = 300, .block_rows = {130, 0, 270}, .heads = 4, .kv_heads = 2,
-                               .head_dim = 24, .dtype = dtype, .mask = mask});
+      check_against_reference({.batch = 2,
+                               .q_rows = 300,
+                               .block_rows = {130, 0, 270},
+                               .heads = 4,
+                               .kv_heads = 2,
+                               .head_dim = 24,
+                               .dtype = dtype,
+                               .mask = mask});
     }
   }
 }
@@ -52,8 +59,13 @@ TEST(SimdAttention, AgreesForEveryScoreRule) {
   for (const double scale : {0.125, -0.125, 0.0}) {
     for (const double softcap : {0.0, 0.7}) {
       for (const bool extra : {false, true}) {
-        check_against_reference({.q_rows = 100, .block_rows = {220, 50}, .head_dim = 24, .softmax_scale = scale,
-                                 .softcap = softcap, .alibi = extra, .sink = extra});
+        check_against_reference({.q_rows = 100,
+                                 .block_rows = {220, 50},
+                                 .head_dim = 24,
+                                 .softmax_scale = scale,
+                                 .softcap = softcap,
+                                 .alibi = extra,
+                                 .sink = extra});
       }
     }
   }
@@ -68,7 +80,8 @@ TEST(SimdAttention, StandsLogitsOfThirtyThousand) {
 TEST(SimdAttention, GivesTheSameBitsForAnyNumberOfWorkers) {
   for (const kernels::KernelTable* row : simd_rows()) {
     for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
-      const SimdCase c{.q_rows = 500, .block_rows = {300, 450}, .heads = 4, .kv_heads = 2, .head_dim = 40, .mask = mask};
+      const SimdCase c{
+          .q_rows = 500, .block_rows = {300, 450}, .heads = 4, .kv_heads = 2, .head_dim = 40, .mask = mask};
       SimdRun alone(c, *row, 1);
       const SimdResult want = alone.run();
       EXPECT_GT(alone.progress_calls(), 0);

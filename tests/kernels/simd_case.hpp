@@ -19,8 +19,8 @@ namespace annulus::test {
 /// The SIMD rows that run on this machine.
 inline std::vector<const kernels::KernelTable*> simd_rows() {
   std::vector<const kernels::KernelTable*> rows;
-  for (const auto* row : {&kernels::simd::portable_table(), &kernels::simd::avx2_table(),
-                          &kernels::simd::avx512_table()}) {
+  for (const auto* row :
+       {&kernels::simd::portable_table(), &kernels::simd::avx2_table(), &kernels::simd::avx512_table()}) {
     if (row->unavailable.empty()) rows.push_back(row);
   }
   return rows;
@@ -46,9 +46,9 @@ struct SimdCase {
 
 inline std::string describe(const SimdCase& c) {
   return "q_rows " + std::to_string(c.q_rows) + ", block " + std::to_string(c.block_rows.front()) + " x" +
-         std::to_string(c.block_rows.size()) + ", heads " + std::to_string(c.heads) + "/" +
-         std::to_string(c.kv_heads) + ", head_dim " + std::to_string(c.head_dim) + ", " + std::string(name(c.dtype)) +
-         ", mask " + std::to_string(static_cast<int>(c.mask));
+         std::to_string(c.block_rows.size()) + ", heads " + std::to_string(c.heads) + "/" + std::to_string(c.kv_heads) +
+         ", head_dim " + std::to_string(c.head_dim) + ", " + std::string(name(c.dtype)) + ", mask " +
+         std::to_string(static_cast<int>(c.mask));
 }
 
 struct SimdResult {
