@@ -3,6 +3,7 @@
 #include "kernels/base/workers.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -11,6 +12,10 @@
 #include <vector>
 
 namespace annulus {
+
+namespace {
+constexpr std::chrono::microseconds idle_poll{100};
+}  // namespace
 
 struct Workers::Team {
   std::mutex mutex;
@@ -65,7 +70,7 @@ Workers::~Workers() {
   team_->wake.notify_all();
 }
 
-void Workers::for_each(std::int64_t tasks, const std::function<void(std::int64_t, int)>& body) {
+void Workers::for_each(std::int64_t tasks, const std::function<void(std::int64_t, int)>& body, const Progress& idle) {
   {
     const std::lock_guard lock(team_->mutex);
     team_->body = &body;
@@ -79,7 +84,13 @@ void Workers::for_each(std::int64_t tasks, const std::function<void(std::int64_t
   team_->wake.notify_all();
   team_->draw_tasks(0);
   std::unique_lock lock(team_->mutex);
-  team_->idle.wait(lock, [&] { return team_->running == 0; });
+  const auto all_done = [&] { return team_->running == 0; };
+  while (idle && !team_->idle.wait_for(lock, idle_poll, all_done)) {
+    lock.unlock();
+    idle();
+    lock.lock();
+  }
+  team_->idle.wait(lock, all_done);
   if (team_->error) std::rethrow_exception(std::exchange(team_->error, nullptr));
 }
 

@@ -24,7 +24,9 @@ class Workers {
 
   /// Runs body(task, worker) for every task in [0, tasks). Tasks start in ascending order, so a task may wait for a
   /// lower one. Rethrows the first exception after all workers have stopped; a waiting task must watch failed().
-  void for_each(std::int64_t tasks, const std::function<void(std::int64_t task, int worker)>& body);
+  /// `idle` (if given) is called every ~100 us while worker 0 has no task left and waits for the others.
+  void for_each(std::int64_t tasks, const std::function<void(std::int64_t task, int worker)>& body,
+                const Progress& idle = {});
 
   /// True once a task of the running for_each has thrown.
   bool failed() const;
