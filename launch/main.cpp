@@ -1,7 +1,7 @@
 /// The program `annulus COMMAND [options]`: one message and one exit code per failure, the same on every rank.
 // SPDX-License-Identifier: Apache-2.0
-#include <annulus/version.hpp>
 #include <fmt/format.h>
+#include <annulus/version.hpp>
 
 #include <algorithm>
 #include <array>
@@ -22,7 +22,7 @@
 namespace annulus::launch {
 namespace {
 
-const std::array commands{attend_command(), info_command()};
+const std::array commands{attend_command(), run_command(), bench_command(), info_command()};
 
 std::string program_help() {
   std::string text =
@@ -31,7 +31,8 @@ std::string program_help() {
   for (const Command& command : commands) text += fmt::format("  {:<8}{}\n", command.name, command.summary);
   return text +
          "\nannulus COMMAND --help lists a command's options; annulus --version names this version.\n"
-         "Exit codes: 0 done, 2 usage, 3 bad input, 4 memory or disk, 5 communication, 6 verification failed, 70 defect\n";
+         "Exit codes: 0 done, 2 usage, 3 bad input, 4 memory or disk, 5 communication, 6 verification failed, 70 "
+         "defect\n";
 }
 
 /// Null if there is none of that name.

@@ -1,0 +1,232 @@
+/// `annulus bench`: rates of this machine for a shape, as fractions of the peak measured in the same process.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <array>
+#include <chrono>
+
+#include "kernels/kernel_table.hpp"
+#include "launch/bench_kernel.hpp"
+#include "launch/bench_ring.hpp"
+#include "launch/bench_tensors.hpp"
+#include "launch/command.hpp"
+#include "launch/memory.hpp"
+#include "launch/options.hpp"
+#include "launch/progress.hpp"
+#include "launch/table.hpp"
+#include "runtime/comm/agreement.hpp"
+#include "runtime/comm/placement.hpp"
+
+namespace annulus::launch {
+namespace {
+
+using kernels::Direction;
+
+struct BenchOptions {
+  AttentionOptions attention;
+  std::int64_t rows = 1024;
+  std::int64_t heads = 2;
+  std::int64_t head_dim = 0;  ///< 0: 64 and 128
+  std::int64_t samples = 25;
+
+  bool all_backends() const { return attention.backend == "all"; }
+  std::vector<DType> dtypes() const {
+    if (attention.dtype) return {*attention.dtype};
+    return {DType::f32, DType::bf16};
+  }
+  std::vector<std::int64_t> head_dims() const {
+    if (head_dim > 0) return {head_dim};
+    return {64, 128};
+  }
+  std::vector<Direction> directions() const {
+    if (attention.backward) return {Direction::forward, Direction::backward};
+    return {Direction::forward};
+  }
+  Execution execution() const {
+    return {all_backends() ? "auto" : attention.backend, attention.exchange, attention.threads, {}};
+  }
+};
+
+std::unique_ptr<Options> declare(BenchOptions& target) {
+  auto options = std::make_unique<Options>("bench [options]",
+                                           "Rates of this machine: the kernels on one core of rank 0, by its CPU time, "
+                                           "as fractions of the f32 peak measured in\n"
+                                           "the same moments (medians, and the spread between the 10th and 90th "
+                                           "percentile); and with several ranks the ring,\n"
+                                           "causal and zigzag, against one rank on the same sequence. --backend all "
+                                           "compares all that run here but reference.");
+  options->size("rows", "N", target.rows, 1, "queries and keys of each rank (default 1k)");
+  options->size("heads", "H", target.heads, 1, "query, key and value heads (default 2)");
+  options->size("head-dim", "D", target.head_dim, 1, "channels of a head, 1 to 256 (default: 64 and 128)");
+  options->size("samples", "K", target.samples, 1, "measurements behind each figure (default 25)");
+  add_execution_options(*options, target.attention);
+  return options;
+}
+
+std::vector<const kernels::KernelTable*> backends(const BenchOptions& options, DType dtype) {
+  if (!options.all_backends()) return {&kernels::kernel_table(options.attention.backend, dtype)};
+  std::vector<const kernels::KernelTable*> rows;
+  for (const kernels::KernelTable& table : kernels::kernel_tables()) {
+    if (table.name != "reference" && table.unavailable.empty()) rows.push_back(&table);
+  }
+  return rows;
+}
+
+std::vector<KernelShape> kernel_shapes(const BenchOptions& options) {
+  std::vector<KernelShape> shapes;
+  for (const DType dtype : options.dtypes()) {
+    for (const kernels::KernelTable* table : backends(options, dtype)) {
+      for (const std::int64_t head_dim : options.head_dims()) {
+        for (const bool causal : {false, true}) {
+          for (const Direction direction : options.directions()) {
+            shapes.push_back({table, dtype, options.rows, options.heads, head_dim, causal, direction});
+          }
+        }
+      }
+    }
+  }
+  return shapes;
+}
+
+std::vector<RingShape> ring_shapes(const BenchOptions& options, int ranks) {
+  std::vector<RingShape> shapes;
+  if (ranks == 1) return shapes;
+  for (const DType dtype : options.dtypes()) {
+    for (const std::int64_t head_dim : options.head_dims()) {
+      for (const Direction direction : options.directions()) {
+        shapes.push_back({dtype, options.rows, options.heads, head_dim, direction});
+      }
+    }
+  }
+  return shapes;
+}
+
+/// Memory of the largest shape on the rank that needs most, by the same arithmetic as the ring's.
+std::uint64_t needed_bytes(const BenchOptions& options, int ranks) {
+  std::uint64_t most = 0;
+  for (const DType dtype : options.dtypes()) {
+    for (const Direction direction : options.directions()) {
+      const RingShape shape{dtype, options.rows, options.heads, options.head_dims().back(), direction};
+      most = std::max(most, ring_bench_bytes(shape, options.execution(), ranks));
+    }
+  }
+  return most;
+}
+
+/// What all ranks did; kernel rates on rank 0 only.
+struct BenchResults {
+  std::vector<KernelRate> kernels;
+  std::vector<RingRate> rings;
+};
+
+/// Collective.
+BenchResults measure(const Communicator& world, const BenchOptions& options) {
+  BenchResults results;
+  ProgressLine progress(world);
+  const std::vector<KernelShape> kernels = kernel_shapes(options);
+  together(world, [&] {
+    if (world.rank() != 0) return;
+    for (const KernelShape& shape : kernels) {
+      progress.show(fmt::format("kernel {} of {}", results.kernels.size() + 1, kernels.size()));
+      results.kernels.push_back(measure_kernel(shape, options.samples));
+    }
+  });
+  const std::vector<RingShape> rings = ring_shapes(options, world.size());
+  for (const RingShape& shape : rings) {
+    progress.show(fmt::format("ring {} of {}", results.rings.size() + 1, rings.size()));
+    results.rings.push_back(measure_ring(world, shape, options.execution(), options.samples));
+  }
+  return results;
+}
+
+/// Median of the medians: each was taken in the moments of another kernel.
+double peak_gflops(const std::vector<KernelRate>& rates) {
+  Samples peaks;
+  for (const KernelRate& rate : rates) peaks.add(rate.peak.median());
+  return peaks.median();
+}
+
+/// The contract's keys that mean nothing here are null.
+Json bench_json(const Report& report, const BenchResults& results) {
+  Json json = to_json(report);
+  json["tflops"] = nullptr;
+  if (results.rings.empty()) json["exchange"] = json["layout"] = nullptr;
+  json["peak_gflops"] = {{"f32", peak_gflops(results.kernels)}, {"bf16", nullptr}};
+  json["kernels"] = kernels_to_json(results.kernels);
+  json["window"] = nullptr;
+  json["ring"] = results.rings.empty() ? Json(nullptr) : rings_to_json(results.rings);
+  json["io"] = nullptr;
+  return json;
+}
+
+void print(const BenchOptions& options, const Report& report, const BenchResults& results) {
+  fmt::print("{}\n{}",
+             facts_text({{"host", host_name()},
+                         {"ranks", std::to_string(report.ranks)},
+                         {"shape", fmt::format("{} rows per rank, {} heads", options.rows, options.heads)},
+                         {"f32 peak", fmt::format("{:.1f} GFLOP/s, one core", peak_gflops(results.kernels))},
+                         {"bf16 peak", "- (no backend uses bf16 instructions)"}}),
+             kernel_table(results.kernels));
+  if (!results.rings.empty()) fmt::print("\n{}", ring_table(results.rings));
+}
+
+/// Collective.
+int most_threads(const Communicator& world, const BenchOptions& options) {
+  if (options.attention.threads > 0) return options.attention.threads;
+  std::array<std::uint64_t, 1> threads{static_cast<std::uint64_t>(fair_threads(world.node()))};
+  world.max(threads);
+  return static_cast<int>(threads[0]);
+}
+
+ExitCode bench(const Communicator& world, const BenchOptions& options) {
+  const ReportFile report_file(world, options.attention.report);
+  std::uint64_t bytes = 0;
+  together(world, [&] { bytes = needed_bytes(options, world.size()); });
+  check_memory(world, bytes, "the benchmark's tensors and ring");
+  const auto started = std::chrono::steady_clock::now();
+  const BenchResults results = measure(world, options);
+  Report report;
+  report.command = "bench";
+  report.ranks = world.size();
+  report.threads = most_threads(world, options);
+  report.backend =
+      options.all_backends() ? "all" : kernels::kernel_table(options.attention.backend, options.dtypes()[0]).name;
+  report.exchange = results.rings.empty() ? "" : results.rings[0].exchange;
+  report.layout = name(LayoutKind::zigzag);
+  report.seq_len = options.rows * world.size();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  report.peak_rss_bytes = peak_rss_of_ranks(world);
+  report_file.write(world, world.rank() == 0 ? bench_json(report, results) : Json());
+  if (world.rank() == 0 && options.attention.report != "-") print(options, report, results);
+  return ExitCode::done;
+}
+
+std::string help() {
+  BenchOptions unread;
+  return declare(unread)->help();
+}
+
+/// Refuses what the kernels would refuse on one rank only.
+void check(const BenchOptions& options) {
+  for (const DType dtype : options.dtypes()) (void)kernels::kernel_table(options.execution().backend, dtype);
+  if (options.all_backends() && options.attention.dtype == DType::f64) {
+    throw UsageError("--backend all does not take f64 (only reference computes in it); try --backend reference");
+  }
+  if (options.head_dim > 256) {
+    throw UsageError(
+        fmt::format("--head-dim {} (kernels hold rows of at most 256 channels); try 64 or 128", options.head_dim));
+  }
+}
+
+Job parse(std::span<const std::string> arguments) {
+  BenchOptions options;
+  declare(options)->parse(arguments);
+  check(options);
+  return [options](const Communicator& world) { return bench(world, options); };
+}
+
+}  // namespace
+
+Command bench_command() { return {"bench", "rates of this machine: kernels and ring", help, parse}; }
+
+}  // namespace annulus::launch
