@@ -1,4 +1,5 @@
-/// The backward pass: one task per key tile, whose dK and dV stay with the worker; dQ is added in the order of the tiles.
+/// The backward pass: one task per key tile, whose dK and dV stay with the worker; dQ is added in the order of the
+/// tiles.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
@@ -21,10 +22,10 @@ constexpr std::int64_t max_tile_groups = query_tile_groups(1);
 
 /// What a worker needs beside the carries.
 struct Scratch {
-  Buffer<float> p;       ///< scores, then p: [query tile rows][score_stride]
-  Buffer<float> ds;      ///< dout.v, then ds: likewise
-  Buffer<float> slope;   ///< [12][score_stride] with a softcap
-  Buffer<float> k;       ///< key tile widened to f32, in panels; unused with f32
+  Buffer<float> p;      ///< scores, then p: [query tile rows][score_stride]
+  Buffer<float> ds;     ///< dout.v, then ds: likewise
+  Buffer<float> slope;  ///< [12][score_stride] with a softcap
+  Buffer<float> k;      ///< key tile widened to f32, in panels; unused with f32
   Buffer<float> v;
   Buffer<float> k_rows;  ///< key tile row-major [keys][width]
   Buffer<float> dk;      ///< [keys][width]
@@ -50,6 +51,33 @@ struct QueryTile {
   std::array<VisibleColumns, max_tile_groups> columns;
 };
 
+/// The smallest range of groups of the tile that holds all who see some of `columns`.
+RowSpan groups_that_see(const QueryTile& queries, RowSpan columns) {
+  const auto sees = [&](std::int64_t i) {
+    const VisibleColumns& seen = queries.columns[static_cast<std::size_t>(i)];
+    return seen.begin < columns.end && columns.begin < seen.end;
+  };
+  RowSpan groups{0, queries.groups};
+  while (groups.begin < groups.end && !sees(groups.begin)) ++groups.begin;
+  while (groups.begin < groups.end && !sees(groups.end - 1)) --groups.end;
+  return groups;
+}
+
+/// Zeros p and ds on those of `columns` where a group computed nothing.
+void clear_unseen(const QueryTile& queries, RowSpan columns, const Scratch& scratch) {
+  for (std::int64_t i = 0; i < queries.groups; ++i) {
+    const VisibleColumns& seen = queries.columns[static_cast<std::size_t>(i)];
+    const std::int64_t left_end = seen.empty() ? columns.end : seen.begin;
+    const std::int64_t right_begin = std::max(seen.end, left_end);
+    for (std::int64_t r = i * group_rows; r < (i + 1) * group_rows; ++r) {
+      for (float* const row : {scratch.p.data() + r * score_stride, scratch.ds.data() + r * score_stride}) {
+        if (columns.begin < left_end) std::fill(row + columns.begin, row + left_end, 0.F);
+        if (right_begin < columns.end) std::fill(row + right_begin, row + columns.end, 0.F);
+      }
+    }
+  }
+}
+
 class SimdBackward final : public BackwardPass {
  public:
   SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Workers& workers);
@@ -73,6 +101,7 @@ class SimdBackward final : public BackwardPass {
   void load(const Block& block, KeyTile& tile, const Scratch& scratch) const;
   void attend_key_tile(const Job& job, KeyTile tile, int worker);
   bool attend_query_tile(const Job& job, const KeyTile& tile, QueryTile& queries, int worker);
+  void meet_keys(const Job& job, const KeyTile& tile, const QueryTile& queries, int worker);
   bool find_columns(const Job& job, const KeyTile& tile, QueryTile& queries) const;
   void compute_ds(const Job& job, const KeyTile& tile, const QueryTile& queries, std::int64_t index,
                   const Scratch& scratch) const;
@@ -158,10 +187,10 @@ void SimdBackward::prepare_rows(std::int64_t b, std::int64_t head, std::int64_t 
     }
     delta_[at + r] = static_cast<float>(delta);
     const bool inside = r < layout_.rows_of_group(group);
-    const float lse = inside ? inputs_.lse.at(b, head)[group * group_rows + r]
-                             : -std::numeric_limits<float>::infinity();
-    lse2_[at + r] = lse == -std::numeric_limits<float>::infinity() ? -lse
-                                                                   : static_cast<float>(lse * std::numbers::log2e);
+    const float lse =
+        inside ? inputs_.lse.at(b, head)[group * group_rows + r] : -std::numeric_limits<float>::infinity();
+    lse2_[at + r] =
+        lse == -std::numeric_limits<float>::infinity() ? -lse : static_cast<float>(lse * std::numbers::log2e);
   }
 }
 
@@ -172,9 +201,8 @@ void SimdBackward::attend(const Block& block, const VisibleRows& visible, std::b
   const Job job{block, mask, reinterpret_cast<float*>(gradient), pacer};
   for (auto& turn : turns_) turn.store(0, std::memory_order_relaxed);
   const std::int64_t tiles = ceil_div(block.shape.rows, backward_tile_keys(layout_.head_dim));
-  workers_.for_each(problem_.batch * problem_.kv_heads * tiles, [&](std::int64_t task, int worker) {
-    attend_key_tile(job, key_tile(block, task), worker);
-  });
+  workers_.for_each(problem_.batch * problem_.kv_heads * tiles,
+                    [&](std::int64_t task, int worker) { attend_key_tile(job, key_tile(block, task), worker); });
   if (progress) progress();  // at least once, however small the block
 }
 
@@ -226,28 +254,32 @@ void SimdBackward::attend_key_tile(const Job& job, KeyTile tile, int worker) {
 /// False if another worker has failed: the caller leaves.
 bool SimdBackward::attend_query_tile(const Job& job, const KeyTile& tile, QueryTile& queries, int worker) {
   const Scratch& scratch = scratch_[static_cast<std::size_t>(worker)];
-  const std::int64_t tile_at = (tile.b * problem_.heads + queries.head) * query_tiles() +
-                               queries.first / query_tile_groups(layout_.head_dim);
-  std::atomic<std::int64_t>& turn = turns_[static_cast<std::size_t>(tile_at)];
+  const std::int64_t at =
+      (tile.b * problem_.heads + queries.head) * query_tiles() + queries.first / query_tile_groups(layout_.head_dim);
+  std::atomic<std::int64_t>& turn = turns_[static_cast<std::size_t>(at)];
   const bool visible = find_columns(job, tile, queries);
-  if (visible) {
-    RowSpan hull{score_stride, 0};
-    std::int64_t pairs = 0;
-    for (std::int64_t i = 0; i < queries.groups; ++i) {
-      const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
-      if (columns.empty()) continue;
-      hull = {std::min(hull.begin, columns.begin), std::max(hull.end, columns.end)};
-      pairs += group_rows * (columns.end - columns.begin);
-      compute_ds(job, tile, queries, i, scratch);
-    }
-    job.pacer.worked(worker, 2 * pairs * layout_.head_dim);
-    add_to_keys(queries, hull, scratch);
-    job.pacer.worked(worker, 3 * pairs * layout_.head_dim);
-  }
+  if (visible) meet_keys(job, tile, queries, worker);
   if (!wait_for_turn(job, turn, tile.index, worker)) return false;
   if (visible) add_to_queries(queries, scratch);
   turn.store(tile.index + 1, std::memory_order_release);
   return true;
+}
+
+/// p, ds and their shares of dK and dV; ds stays in the scratch for dQ.
+void SimdBackward::meet_keys(const Job& job, const KeyTile& tile, const QueryTile& queries, int worker) {
+  const Scratch& scratch = scratch_[static_cast<std::size_t>(worker)];
+  RowSpan hull{score_stride, 0};
+  std::int64_t pairs = 0;
+  for (std::int64_t i = 0; i < queries.groups; ++i) {
+    const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
+    if (columns.empty()) continue;
+    hull = {std::min(hull.begin, columns.begin), std::max(hull.end, columns.end)};
+    pairs += group_rows * (columns.end - columns.begin);
+    compute_ds(job, tile, queries, i, scratch);
+  }
+  job.pacer.worked(worker, 2 * pairs * layout_.head_dim);
+  add_to_keys(queries, hull, scratch);
+  job.pacer.worked(worker, 3 * pairs * layout_.head_dim);  // with dQ, which follows
 }
 
 bool SimdBackward::find_columns(const Job& job, const KeyTile& tile, QueryTile& queries) const {
@@ -289,26 +321,9 @@ void SimdBackward::compute_ds(const Job& job, const KeyTile& tile, const QueryTi
 /// dV += p^T dout and dK += ds^T q, 12 keys at a time, over the groups that see some of the 12.
 void SimdBackward::add_to_keys(const QueryTile& queries, RowSpan hull, const Scratch& scratch) const {
   const RowSpan blocks{hull.begin / group_rows * group_rows, round_up(hull.end, group_rows)};
-  for (std::int64_t i = 0; i < queries.groups; ++i) {  // zeros where nothing was computed
-    const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
-    const std::int64_t left_end = columns.empty() ? blocks.end : columns.begin;
-    const std::int64_t right_begin = std::max(columns.end, left_end);
-    for (std::int64_t r = i * group_rows; r < (i + 1) * group_rows; ++r) {
-      for (float* const row : {scratch.p.data() + r * score_stride, scratch.ds.data() + r * score_stride}) {
-        if (blocks.begin < left_end) std::fill(row + blocks.begin, row + left_end, 0.F);
-        if (right_begin < blocks.end) std::fill(row + right_begin, row + blocks.end, 0.F);
-      }
-    }
-  }
+  clear_unseen(queries, blocks, scratch);
   for (std::int64_t key = blocks.begin; key < blocks.end; key += group_rows) {
-    const auto sees = [&](std::int64_t i) {
-      const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
-      return columns.begin < key + group_rows && key < columns.end;
-    };
-    std::int64_t first = 0;
-    std::int64_t last = queries.groups;
-    while (first < last && !sees(first)) ++first;
-    while (first < last && !sees(last - 1)) --last;
+    const auto [first, last] = groups_that_see(queries, {key, key + group_rows});
     const std::int64_t scores = first * group_rows * score_stride + key;
     const std::int64_t rows = (last - first) * group_rows;
     const std::int64_t at = (queries.row + first * group_rows) * layout_.width;
@@ -356,15 +371,16 @@ void SimdBackward::finish(const TensorView& dq, std::span<double> dsink_out) {
     const std::int64_t b = task / problem_.heads;
     const std::int64_t head = task % problem_.heads;
     const float* const rows = dq_.data() + layout_.row_at(b, head, 0) * layout_.width;
-    for (std::int64_t row = 0; row < layout_.rows; ++row) write_row(rows + row * layout_.width, scale, dq, b, row, head);
+    for (std::int64_t row = 0; row < layout_.rows; ++row)
+      write_row(rows + row * layout_.width, scale, dq, b, row, head);
   });
   if (dsink_out.empty()) return;
   for (std::int64_t head = 0; head < problem_.heads; ++head) dsink_out[static_cast<std::size_t>(head)] = dsink(head);
 }
 
 double SimdBackward::dsink(std::int64_t head) const {
-  const double sink = problem_.sink.empty() ? -std::numeric_limits<double>::infinity()
-                                            : problem_.sink[static_cast<std::size_t>(head)];
+  const double sink =
+      problem_.sink.empty() ? -std::numeric_limits<double>::infinity() : problem_.sink[static_cast<std::size_t>(head)];
   if (!std::isfinite(sink)) return 0;  // exp(sink - lse) is 0, also for rows whose lse is -infinity
   double sum = 0;
   for (std::int64_t b = 0; b < problem_.batch; ++b) {

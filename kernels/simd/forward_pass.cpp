@@ -181,8 +181,8 @@ void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorV
     sum = sum * factor + std::exp2(sink - top);
   }
   const bool empty = sum == 0;
-  lse.at(chunk.b, chunk.head)[row] = empty ? -std::numeric_limits<float>::infinity()
-                                           : static_cast<float>((top + std::log2(sum)) * std::numbers::ln2);
+  lse.at(chunk.b, chunk.head)[row] =
+      empty ? -std::numeric_limits<float>::infinity() : static_cast<float>((top + std::log2(sum)) * std::numbers::ln2);
   write_row(o_.data() + at * layout_.width, empty ? 0.F : static_cast<float>(factor / sum), out, chunk.b, row,
             chunk.head);
 }

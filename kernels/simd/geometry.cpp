@@ -28,8 +28,8 @@ std::uint64_t packed_bytes(const BlockShape& shape, Direction direction) {
 std::uint64_t pass_bytes(const Problem& problem, Direction direction) {
   const QueryLayout layout = query_layout(problem);
   // forward: packed q, o, m, l; backward: q and dout packed and row-major, dq, lse, delta
-  const std::int64_t row_floats = direction == Direction::forward ? layout.head_dim + layout.width + 2
-                                                                  : 2 * layout.head_dim + 3 * layout.width + 2;
+  const std::int64_t row_floats =
+      direction == Direction::forward ? layout.head_dim + layout.width + 2 : 2 * layout.head_dim + 3 * layout.width + 2;
   return checked_product({problem.batch, problem.heads, layout.padded_rows(), row_floats, 4});
 }
 

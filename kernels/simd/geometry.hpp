@@ -25,8 +25,8 @@ constexpr std::int64_t query_tile_groups(std::int64_t head_dim) { return head_di
 /// Where a packed block keeps K and V, in elements of its dtype. Per (batch, kv head): K in panels
 /// [rows / 32][head_dim][32]; then V, forward as [rows][width], backward in panels like K. Rows padded with zeros.
 struct PackedLayout {
-  std::int64_t rows;      ///< padded to whole panels
-  std::int64_t k_size;    ///< elements of K of one (batch, kv head)
+  std::int64_t rows;    ///< padded to whole panels
+  std::int64_t k_size;  ///< elements of K of one (batch, kv head)
   std::int64_t v_size;
   std::int64_t kv_heads;
 
@@ -49,8 +49,8 @@ GradientLayout gradient_layout(const BlockShape& shape);
 /// The query side of a pass: rows in groups of 12, the last one padded.
 struct QueryLayout {
   std::int64_t heads;
-  std::int64_t rows;      ///< as the caller counts
-  std::int64_t groups;    ///< per head
+  std::int64_t rows;    ///< as the caller counts
+  std::int64_t groups;  ///< per head
   std::int64_t head_dim;
   std::int64_t width;
 

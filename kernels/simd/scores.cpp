@@ -29,9 +29,8 @@ GroupMask::GroupMask(const VisibleRows& visible, const QueryLayout& layout, std:
 }
 
 bool GroupMask::reaches(std::int64_t first, std::int64_t last, RowSpan keys) const {
-  return std::any_of(reach_.begin() + first, reach_.begin() + last, [&](const Reach& reach) {
-    return reach.hull.begin < keys.end && keys.begin < reach.hull.end;
-  });
+  return std::any_of(reach_.begin() + first, reach_.begin() + last,
+                     [&](const Reach& reach) { return reach.hull.begin < keys.end && keys.begin < reach.hull.end; });
 }
 
 VisibleColumns GroupMask::columns(std::int64_t group, RowSpan keys) const {
@@ -86,7 +85,8 @@ void ScoreRule::transform(const TileOps& ops, std::int64_t head, std::int64_t gr
     ops.natural_scores(row, columns.end - columns.begin, scale_, cap_,
                        slope == nullptr ? nullptr : slope + r * score_stride);
     if (problem_.alibi_slopes.empty() || r >= rows) continue;
-    const auto positions = block.positions.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+    const auto positions =
+        block.positions.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
     add_alibi(head, group * group_rows + r, positions, row);
   }
 }

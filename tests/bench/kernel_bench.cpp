@@ -1,6 +1,7 @@
 /// Rates of the kernel rows on one core: `kernel_bench [rows [backend...]]`. Not a test: it judges nothing.
 /// Times whole passes (packing and finish included) and the attend step alone in CPU time of this thread, which other
-/// jobs on the machine disturb less than the clock on the wall, and prints the median over many of them.
+/// jobs on the machine disturb less than the clock on the wall, and prints the median over many of them and its share
+/// of the f32 multiply-add peak, measured in between.
 // SPDX-License-Identifier: Apache-2.0
 #include <time.h>
 
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "kernels/kernel_table.hpp"
+#include "kernels/simd/peak.hpp"
 #include "tests/support/random_tensors.hpp"
 
 namespace annulus::test {
@@ -27,6 +29,13 @@ double cpu_seconds() {
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
+}
+
+/// GFLOP/s of nothing but multiply-adds.
+double peak() {
+  const double start = cpu_seconds();
+  const double flops = kernels::simd::multiply_add_burst(20'000);  // 50 us
+  return flops / (cpu_seconds() - start) / 1e9;
 }
 
 struct Shape {
@@ -116,16 +125,20 @@ void measure(const Shape& shape, const kernels::KernelTable& table) {
   for (const Direction direction : {Direction::forward, Direction::backward}) {
     std::vector<double> steps;
     std::vector<double> wholes;
+    std::vector<double> peaks;
     for (double spent = 0; spent < 1 || steps.size() < 3; spent += wholes.back()) {
       wholes.emplace_back();
       steps.push_back(subject.run(direction, wholes.back()));
+      peaks.push_back(peak());
     }
     const double giga_flops = subject.flops(direction) / 1e9;
-    std::printf("%-9s %-8s %-4s d%-3lld %-6s n=%-5lld  attend %6.1f  whole %6.1f GFLOP/s\n",
+    const double step = giga_flops / median(steps);
+    const double whole = giga_flops / median(wholes);
+    std::printf("%-9s %-8s %-4s d%-3lld %-6s n=%-5lld attend %6.1f (%2.0f %%)  whole %6.1f (%2.0f %%) GFLOP/s\n",
                 std::string(table.name).c_str(), direction == Direction::forward ? "forward" : "backward",
                 std::string(name(shape.dtype)).c_str(), static_cast<long long>(shape.head_dim),
-                shape.causal ? "causal" : "full", static_cast<long long>(shape.rows), giga_flops / median(steps),
-                giga_flops / median(wholes));
+                shape.causal ? "causal" : "full", static_cast<long long>(shape.rows), step, 100 * step / median(peaks),
+                whole, 100 * whole / median(peaks));
     std::fflush(stdout);
   }
 }
