@@ -40,14 +40,17 @@ class ReferenceBackward final : public BackwardPass {
   }
 
   void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) override {
-    workers_.for_each(problem_.batch * problem_.kv_heads, [&](std::int64_t task, int worker) {
+    const auto attend_head = [&](std::int64_t task, int worker) {
+      const std::int64_t b = task / problem_.kv_heads;
+      const std::int64_t kv_head = task % problem_.kv_heads;
       Poll poll(progress, worker);
       Scratch scratch(problem_.head_dim);
       for (std::int64_t begin = 0; begin < block.shape.rows; begin += tile_rows) {
-        attend_tile(block, visible, task / problem_.kv_heads, task % problem_.kv_heads, begin, scratch, poll);
-        store_gradient(block.shape, task / problem_.kv_heads, task % problem_.kv_heads, scratch, gradient);
+        attend_tile(block, visible, b, kv_head, begin, scratch, poll);
+        store_gradient(block.shape, b, kv_head, scratch, gradient);
       }
-    });
+    };
+    workers_.for_each(problem_.batch * problem_.kv_heads, attend_head, progress);
   }
 
   void finish(const TensorView& dq, std::span<double> dsink) override {

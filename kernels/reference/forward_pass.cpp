@@ -31,10 +31,11 @@ class ReferenceForward final : public ForwardPass {
   }
 
   void attend(const Block& block, const VisibleRows& visible, const Progress& progress) override {
-    workers_.for_each(problem_.batch * problem_.heads, [&](std::int64_t task, int worker) {
+    const auto attend_one = [&](std::int64_t task, int worker) {
       Poll poll(progress, worker);
       attend_head(block, visible, task / problem_.heads, task % problem_.heads, poll);
-    });
+    };
+    workers_.for_each(problem_.batch * problem_.heads, attend_one, progress);
   }
 
   void finish(const TensorView& out, const RowStats& lse) override {

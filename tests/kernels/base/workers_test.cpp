@@ -67,6 +67,18 @@ TEST_P(Teams, SkipWhatHasNotStartedWhenATaskFails) {
   EXPECT_LT(later, workers.size());
 }
 
+TEST_P(Teams, LetTheCallerIdleWhileOthersWork) {
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int> idles{0};
+  const auto until_idle = [&](std::int64_t, int worker) {
+    while (worker != 0 && idles == 0) std::this_thread::yield();
+  };
+  workers.for_each(workers.size(), until_idle, [&] {
+    EXPECT_EQ(std::this_thread::get_id(), caller);
+    ++idles;
+  });
+}
+
 TEST_P(Teams, ServeManyShortJobs) {
   std::atomic<std::int64_t> sum{0};
   for (int job = 0; job < 2000; ++job) workers.for_each(3, [&](std::int64_t task, int) { sum += task; });
