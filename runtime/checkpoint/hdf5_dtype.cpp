@@ -18,10 +18,9 @@ struct FloatLayout {
   std::size_t bias;
   friend bool operator==(const FloatLayout&, const FloatLayout&) = default;
 };
-constexpr std::array float_layouts{FloatLayout{DType::f32, 4, 31, 23, 8, 23, 127},
-                                   FloatLayout{DType::f64, 8, 63, 52, 11, 52, 1023},
-                                   FloatLayout{DType::f16, 2, 15, 10, 5, 10, 15},
-                                   FloatLayout{DType::bf16, 2, 15, 7, 8, 7, 127}};
+constexpr std::array float_layouts{
+    FloatLayout{DType::f32, 4, 31, 23, 8, 23, 127}, FloatLayout{DType::f64, 8, 63, 52, 11, 52, 1023},
+    FloatLayout{DType::f16, 2, 15, 10, 5, 10, 15}, FloatLayout{DType::bf16, 2, 15, 7, 8, 7, 127}};
 
 const FloatLayout& layout_of(DType dtype) {
   for (const FloatLayout& layout : float_layouts) {

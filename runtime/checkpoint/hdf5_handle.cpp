@@ -17,10 +17,16 @@ std::string reason() {
   return text.empty() ? "HDF5 gives no reason" : text;
 }
 
+/// Compilers report absolute paths or relative ones; the name alone says which room of ours it is.
+std::string file_of(const std::source_location& at) {
+  const std::string path = at.file_name();
+  return path.substr(path.find_last_of('/') + 1);
+}
+
 }  // namespace
 
 Hdf5Error::Hdf5Error(ExitCode code, const std::string& doing, const std::string& path, std::source_location at)
-    : Error(code, "cannot " + doing + " '" + path + "' (" + reason() + "; " + at.file_name() + ":" +
+    : Error(code, "cannot " + doing + " '" + path + "' (" + reason() + "; " + file_of(at) + ":" +
                       std::to_string(at.line()) + ")") {}
 
 namespace hdf5 {

@@ -39,7 +39,8 @@ void check_storage(hid_t dataset, const TensorInfo& info, std::size_t element_by
                    const Context& context) {
   const hdf5::Properties created(check(H5Dget_create_plist(dataset), context, "find how a dataset is stored in"));
   if (check(H5Pget_external_count(created.get()), context, "look for external storage of") > 0) {
-    refuse_dataset(context.path, info.name, "keeps its data in other files (which could be any file); try copying them in");
+    refuse_dataset(context.path, info.name,
+                   "keeps its data in other files (which could be any file); try copying them in");
   }
   const H5D_layout_t layout = check(H5Pget_layout(created.get()), context, "find how a dataset is stored in");
   if (layout == H5D_VIRTUAL) {
@@ -50,7 +51,8 @@ void check_storage(hid_t dataset, const TensorInfo& info, std::size_t element_by
     bytes = checked_product({static_cast<std::int64_t>(bytes), dim});
   }
   const haddr_t begin = H5Dget_offset(dataset);
-  if (layout == H5D_CONTIGUOUS && bytes > 0 && (begin == HADDR_UNDEF || begin > file_bytes || bytes > file_bytes - begin)) {
+  if (layout == H5D_CONTIGUOUS && bytes > 0 &&
+      (begin == HADDR_UNDEF || begin > file_bytes || bytes > file_bytes - begin)) {
     refuse_dataset(context.path, info.name, "claims " + std::to_string(bytes) + " bytes that the file does not hold");
   }
   const int filters = check(H5Pget_nfilters(created.get()), context, "list the filters of");
@@ -89,7 +91,8 @@ TensorInfo inspect(hid_t file, const std::string& name, std::uint64_t file_bytes
   const hdf5::Type type(check(H5Dget_type(dataset.get()), context, "find an element type in"));
   TensorInfo info{name, hdf5::dtype_of(type.get()), dims_of(dataset.get(), name, context)};
   if (!info.dtype && !hdf5::is_signed_integer(type.get())) {
-    refuse_dataset(context.path, name, "has an unknown element type; try f32, f16, bf16 or f64 (int32 or int64 for lists)");
+    refuse_dataset(context.path, name,
+                   "has an unknown element type; try f32, f16, bf16 or f64 (int32 or int64 for lists)");
   }
   check_storage(dataset.get(), info, H5Tget_size(type.get()), file_bytes, context);
   return info;
@@ -120,7 +123,8 @@ std::vector<TensorInfo> inspect_tensors(const std::string& path, std::span<const
     H5L_info_t link{};
     check(H5Lget_info(file.get(), name.c_str(), &link, H5P_DEFAULT), context, "look up a link in");
     if (link.type != H5L_TYPE_HARD) {
-      refuse_dataset(path, name, "is a link to somewhere else (which could be any file); try storing the dataset itself");
+      refuse_dataset(path, name,
+                     "is a link to somewhere else (which could be any file); try storing the dataset itself");
     }
     found.push_back(inspect(file.get(), name, file_bytes, context));
   }

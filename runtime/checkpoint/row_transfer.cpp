@@ -86,22 +86,24 @@ void read_rows(hid_t dataset, DType stored, std::span<const Piece> pieces, const
   const Type type = type_of(stored, Place::memory, context);
   const Properties transfer = independent_transfer(context);
   const StridedRows<const std::byte> shape{to.data, to.dtype, to.row_axis, to.extent, to.stride};
-  for_each_transfer(dataset, stored, pieces, shape, context, [&](const Selection& selected, std::byte* staging, RowRange range) {
-    check(H5Dread(dataset, type.get(), selected.memory.get(), selected.file.get(), transfer.get(), staging), context,
-          "read rows of");
-    unstage(staging, stored, range, to);
-  });
+  for_each_transfer(
+      dataset, stored, pieces, shape, context, [&](const Selection& selected, std::byte* staging, RowRange range) {
+        check(H5Dread(dataset, type.get(), selected.memory.get(), selected.file.get(), transfer.get(), staging),
+              context, "read rows of");
+        unstage(staging, stored, range, to);
+      });
 }
 
 void write_rows(hid_t dataset, DType stored, std::span<const Piece> pieces, const StridedRows<const std::byte>& from,
                 const Context& context) {
   const Type type = type_of(stored, Place::memory, context);
   const Properties transfer = independent_transfer(context);
-  for_each_transfer(dataset, stored, pieces, from, context, [&](const Selection& selected, std::byte* staging, RowRange range) {
-    stage(from, range, staging, stored);
-    check(H5Dwrite(dataset, type.get(), selected.memory.get(), selected.file.get(), transfer.get(), staging), context,
-          "write rows of");
-  });
+  for_each_transfer(
+      dataset, stored, pieces, from, context, [&](const Selection& selected, std::byte* staging, RowRange range) {
+        stage(from, range, staging, stored);
+        check(H5Dwrite(dataset, type.get(), selected.memory.get(), selected.file.get(), transfer.get(), staging),
+              context, "write rows of");
+      });
 }
 
 }  // namespace annulus::hdf5

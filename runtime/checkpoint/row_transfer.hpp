@@ -10,8 +10,8 @@
 
 namespace annulus::hdf5 {
 
-/// Local. The dataset's dims are those of the rows with all positions at the row axis; a dataset of three dimensions lacks
-/// one that holds a single element: the head of [batch, rows, width], the last of row statistics.
+/// Local. The dataset's dims are those of the rows with all positions at the row axis; a dataset of three dimensions
+/// lacks one that holds a single element: the head of [batch, rows, width], the last of row statistics.
 void read_rows(hid_t dataset, DType stored, std::span<const Piece> pieces, const StridedRows<std::byte>& to,
                const Context& context);
 void write_rows(hid_t dataset, DType stored, std::span<const Piece> pieces, const StridedRows<const std::byte>& from,

@@ -27,11 +27,17 @@ struct StridedRows {
 
 template <class Byte>
 StridedRows<Byte> strided_rows(const BasicTensorView<Byte>& view) {
-  return {view.data, view.dtype, 1, {view.batch, view.rows, view.heads, view.head_dim},
+  return {view.data,
+          view.dtype,
+          1,
+          {view.batch, view.rows, view.heads, view.head_dim},
           {view.batch_stride, view.row_stride, view.head_stride, 1}};
 }
 inline StridedRows<const std::byte> strided_rows(const ConstRowStats& view) {
-  return {reinterpret_cast<const std::byte*>(view.data), DType::f32, 2, {view.batch, view.heads, view.rows, 1},
+  return {reinterpret_cast<const std::byte*>(view.data),
+          DType::f32,
+          2,
+          {view.batch, view.heads, view.rows, 1},
           {view.batch_stride, view.head_stride, 1, 1}};
 }
 

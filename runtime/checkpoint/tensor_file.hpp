@@ -51,8 +51,8 @@ class TensorReader {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What a rank puts into a dataset: rows of a tensor [batch, rows, heads, head_dim] (with one head: [batch, rows, width]),
-/// row statistics [batch, heads, rows], or a list [n], which rank 0 writes. Converted to the dataset's dtype.
+/// What a rank puts into a dataset: rows of a tensor [batch, rows, heads, head_dim] (with one head: [batch, rows,
+/// width]), row statistics [batch, heads, rows], or a list [n], which rank 0 writes. Converted to the dataset's dtype.
 struct TensorPart {
   std::string name;
   std::span<const Piece> pieces;  ///< the shard; not read for lists
@@ -69,8 +69,8 @@ class TensorWriter {
   ~TensorWriter();
   TensorWriter(TensorWriter&&) noexcept;
 
-  /// Collective, once, with the same names everywhere. Writes every part, syncs, and renames. Throws DamagedFileError on
-  /// all ranks if writing failed on any: see there.
+  /// Collective, once, with the same names everywhere. Writes every part, syncs, and renames. Throws DamagedFileError
+  /// on all ranks if writing failed on any: see there.
   void write(std::span<const TensorPart> parts);
 
  private:

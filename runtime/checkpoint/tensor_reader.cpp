@@ -101,7 +101,8 @@ TensorReader::TensorReader(TensorReader&&) noexcept = default;
 
 const TensorInfo* TensorReader::find(const std::string& name) const {
   const auto& infos = impl_->infos;
-  const auto found = std::find_if(infos.begin(), infos.end(), [&](const TensorInfo& info) { return info.name == name; });
+  const auto found =
+      std::find_if(infos.begin(), infos.end(), [&](const TensorInfo& info) { return info.name == name; });
   return found == infos.end() ? nullptr : &*found;
 }
 

@@ -30,7 +30,8 @@ std::uint64_t bytes_of(const TensorInfo& info) {
 /// would leave the others waiting.
 void check_writable(const std::string& path) {
   const int descriptor = open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (descriptor < 0) throw ResourceError("cannot write '" + path + "' (" + std::strerror(errno) + "); try another folder");
+  if (descriptor < 0)
+    throw ResourceError("cannot write '" + path + "' (" + std::strerror(errno) + "); try another folder");
   close(descriptor);
 }
 
@@ -104,7 +105,8 @@ void TensorWriter::Impl::put(hid_t dataset, const TensorPart& part) const {
     hdf5::write_rows(dataset, stored, part.pieces, strided_rows(*stats), context());
   } else if (replaced) {
     const auto& list = std::get<std::span<const float>>(part.data);
-    check(H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, list.data()), context(), "write a list of");
+    check(H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, list.data()), context(),
+          "write a list of");
   }
 }
 
