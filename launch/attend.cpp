@@ -35,7 +35,8 @@ std::unique_ptr<Options> declare(AttendOptions& target) {
       "  IN.h5   /q [batch, seq_q, heads, head_dim], /k and /v [batch, seq_k, kv_heads, head_dim] in f32, bf16 or f16\n"
       "          (f64: with --dtype or --backend reference); optional /dout (like /q), /cu_seqlens [n+1],\n"
       "          /alibi_slopes [heads], /sink [heads]\n"
-      "  OUT.h5  /out and with --backward /dq, /dk, /dv in --dtype; /lse [batch, heads, seq_q] and /dsink [heads] in f32;\n"
+      "  OUT.h5  /out and with --backward /dq, /dk, /dv in --dtype; /lse [batch, heads, seq_q] and /dsink [heads] in "
+      "f32;\n"
       "          replaced by rename when complete");
   options->positional("IN.h5", target.input);
   options->positional("OUT.h5", target.output);
@@ -103,7 +104,8 @@ std::uint64_t needed_bytes(const AttentionSpec& spec, const AttentionOptions& op
 std::vector<TensorInfo> output_datasets(const AttentionSpec& spec, bool backward) {
   const std::vector<std::int64_t> q_dims{spec.batch, spec.seq_q, spec.heads, spec.head_dim};
   const std::vector<std::int64_t> k_dims{spec.batch, spec.seq_k, spec.kv_heads, spec.head_dim};
-  std::vector<TensorInfo> datasets{{"out", spec.dtype, q_dims}, {"lse", DType::f32, {spec.batch, spec.heads, spec.seq_q}}};
+  std::vector<TensorInfo> datasets{{"out", spec.dtype, q_dims},
+                                   {"lse", DType::f32, {spec.batch, spec.heads, spec.seq_q}}};
   if (backward) {
     datasets.push_back({"dq", spec.dtype, q_dims});
     datasets.push_back({"dk", spec.dtype, k_dims});
@@ -165,17 +167,32 @@ void Attend::read(const TensorReader& file) {
 
 void Attend::compute(const AttendProblem& problem, Report& report) {
   const char* phase = "forward";
-  const auto show = [&](int step, int steps) { progress_.show(fmt::format("{}: step {} of {}", phase, step + 1, steps)); };
+  const auto show = [&](int step, int steps) {
+    progress_.show(fmt::format("{}: step {} of {}", phase, step + 1, steps));
+  };
   RingAttention ring(world_.raw(), {options_.resolved_layout()}, problem.spec,
                      {options_.backend, options_.exchange, options_.threads, show});
   Shards& own = *shards_;
-  ring.forward({.q = own.q.view(), .k = own.k.view(), .v = own.v.view(), .out = own.out.view(), .lse = own.lse_view, .sink = problem.sink});
+  ring.forward({.q = own.q.view(),
+                .k = own.k.view(),
+                .v = own.v.view(),
+                .out = own.out.view(),
+                .lse = own.lse_view,
+                .sink = problem.sink});
   report.layers.push_back(layer_report(world_, 0, Direction::forward, ring.last_call()));
   if (options_.backward) {
     phase = "backward";
-    ring.backward({.q = own.q.view(), .k = own.k.view(), .v = own.v.view(), .out = own.out.view(), .dout = own.dout.view(),
-                   .lse = own.lse_view, .dq = own.dq.view(), .dk = own.dk.view(), .dv = own.dv.view(),
-                   .sink = problem.sink, .dsink = own.dsink});
+    ring.backward({.q = own.q.view(),
+                   .k = own.k.view(),
+                   .v = own.v.view(),
+                   .out = own.out.view(),
+                   .dout = own.dout.view(),
+                   .lse = own.lse_view,
+                   .dq = own.dq.view(),
+                   .dk = own.dk.view(),
+                   .dv = own.dv.view(),
+                   .sink = problem.sink,
+                   .dsink = own.dsink});
     report.layers.push_back(layer_report(world_, 0, Direction::backward, ring.last_call()));
   }
   std::array<std::uint64_t, 1> threads{static_cast<std::uint64_t>(ring.threads())};
@@ -222,14 +239,17 @@ Report Attend::run(const std::string& input) {
 }
 
 std::string summary(const Report& report, const AttendOptions& options) {
-  const std::string facts = facts_text({{"output", options.output},
-                                        {"ranks", fmt::format("{} with {} threads each", report.ranks, report.threads)},
-                                        {"backend", report.backend},
-                                        {"exchange", report.exchange},
-                                        {"layout", report.layout},
-                                        {"seq_len", std::to_string(report.seq_len)},
-                                        {"speed", fmt::format("{:.4f} TFLOP/s in {:.3f} s", tflops(report), report.seconds)},
-                                        {"memory", fmt::format("{} on the largest rank", bytes_text(static_cast<double>(*std::max_element(report.peak_rss_bytes.begin(), report.peak_rss_bytes.end()))))}});
+  const std::string facts =
+      facts_text({{"output", options.output},
+                  {"ranks", fmt::format("{} with {} threads each", report.ranks, report.threads)},
+                  {"backend", report.backend},
+                  {"exchange", report.exchange},
+                  {"layout", report.layout},
+                  {"seq_len", std::to_string(report.seq_len)},
+                  {"speed", fmt::format("{:.4f} TFLOP/s in {:.3f} s", tflops(report), report.seconds)},
+                  {"memory", fmt::format("{} on the largest rank",
+                                         bytes_text(static_cast<double>(*std::max_element(
+                                             report.peak_rss_bytes.begin(), report.peak_rss_bytes.end()))))}});
   return facts + "\n" + layer_table(report.layers);
 }
 

@@ -17,7 +17,8 @@ const TensorInfo& require_tensor(const TensorReader& file, const std::string& na
   const TensorInfo* info = file.find(name);
   if (info == nullptr) throw InputError(fmt::format("the input has no dataset /{} (attention needs it)", name));
   if (info->dims.size() != 4) {
-    throw InputError(fmt::format("/{} has {} dimensions (four are wanted: batch, rows, heads, head_dim)", name, info->dims.size()));
+    throw InputError(
+        fmt::format("/{} has {} dimensions (four are wanted: batch, rows, heads, head_dim)", name, info->dims.size()));
   }
   if (!info->dtype) throw InputError(fmt::format("/{} holds integers (f32, bf16, f16 or f64 are wanted)", name));
   return *info;
@@ -37,8 +38,9 @@ DType dtype_of(const TensorInfo& q, const TensorInfo& k, const TensorInfo& v, co
                                  name(*q.dtype), name(*k.dtype), name(*v.dtype)));
   }
   if (q.dtype == DType::f64 && options.backend != "reference") {
-    throw UsageError("the input is f64 (only the reference backend computes in it); "
-                     "try --dtype f32, or --backend reference");
+    throw UsageError(
+        "the input is f64 (only the reference backend computes in it); "
+        "try --dtype f32, or --backend reference");
   }
   return *q.dtype;
 }

@@ -18,37 +18,41 @@ constexpr std::int64_t most_threads = 4096;
 }
 
 void add_choice_of_layout(Options& options, AttentionOptions& target) {
-  options.value("layout", "WORD",
-                [&target](const std::string& word) {
-                  target.layout = parse_layout(word);
-                  if (!target.layout && word != "auto") {
-                    refuse_word("--layout", word, "auto, contiguous, zigzag or striped");
-                  }
-                },
-                "auto|contiguous|zigzag|striped: which rank keeps which tokens (auto: zigzag when causal, else contiguous)");
+  options.value(
+      "layout", "WORD",
+      [&target](const std::string& word) {
+        target.layout = parse_layout(word);
+        if (!target.layout && word != "auto") {
+          refuse_word("--layout", word, "auto, contiguous, zigzag or striped");
+        }
+      },
+      "auto|contiguous|zigzag|striped: which rank keeps which tokens (auto: zigzag when causal, else contiguous)");
 }
 
 void add_choice_of_exchange(Options& options, AttentionOptions& target) {
-  options.value("exchange", "WORD",
-                [&target](const std::string& word) {
-                  const auto kind = parse_exchange(word);
-                  if (!kind) refuse_word("--exchange", word, "auto, shared or messages");
-                  if (kind == ExchangeKind::device) {
-                    throw UsageError("--exchange device is not supported yet (no backend keeps blocks on a device); "
-                                     "try auto, shared or messages");
-                  }
-                  target.exchange = *kind;
-                },
-                "auto|shared|messages: how blocks travel (shared memory of one node, or MPI messages)");
+  options.value(
+      "exchange", "WORD",
+      [&target](const std::string& word) {
+        const auto kind = parse_exchange(word);
+        if (!kind) refuse_word("--exchange", word, "auto, shared or messages");
+        if (kind == ExchangeKind::device) {
+          throw UsageError(
+              "--exchange device is not supported yet (no backend keeps blocks on a device); "
+              "try auto, shared or messages");
+        }
+        target.exchange = *kind;
+      },
+      "auto|shared|messages: how blocks travel (shared memory of one node, or MPI messages)");
 }
 
 void add_choice_of_dtype(Options& options, AttentionOptions& target) {
-  options.value("dtype", "TYPE",
-                [&target](const std::string& word) {
-                  target.dtype = parse_dtype(word);
-                  if (!target.dtype) refuse_word("--dtype", word, "f32, bf16, f16 or f64");
-                },
-                "f32|bf16|f16|f64: element type to compute with (f64: with --backend reference)");
+  options.value(
+      "dtype", "TYPE",
+      [&target](const std::string& word) {
+        target.dtype = parse_dtype(word);
+        if (!target.dtype) refuse_word("--dtype", word, "f32, bf16, f16 or f64");
+      },
+      "f32|bf16|f16|f64: element type to compute with (f64: with --backend reference)");
 }
 
 }  // namespace
@@ -72,11 +76,12 @@ void add_execution_options(Options& options, AttentionOptions& target) {
   options.text("backend", "NAME", target.backend, "auto|simd|reference, or a row that `annulus info` lists");
   add_choice_of_exchange(options, target);
   options.flag("backward", target.backward, "compute gradients too");
-  options.value("threads", "T",
-                [&target](const std::string& word) {
-                  target.threads = static_cast<int>(parse_size("--threads", word, 1, most_threads));
-                },
-                "threads of each rank (default: its share of the node's cores)");
+  options.value(
+      "threads", "T",
+      [&target](const std::string& word) {
+        target.threads = static_cast<int>(parse_size("--threads", word, 1, most_threads));
+      },
+      "threads of each rank (default: its share of the node's cores)");
   options.text("report", "FILE", target.report, "write what was done as JSON; - for standard output");
   options.later({"comm-timeout"});
 }

@@ -1,7 +1,7 @@
 /// `annulus info`: what this build and these machines have.
 // SPDX-License-Identifier: Apache-2.0
-#include <annulus/version.hpp>
 #include <fmt/format.h>
+#include <annulus/version.hpp>
 
 #include <algorithm>
 #include <thread>
@@ -20,7 +20,8 @@ namespace {
 
 std::unique_ptr<Options> declare() {
   return std::make_unique<Options>(
-      "info", "Backends, instruction sets, GPUs, MPI and HDF5 as found; under mpirun also ranks and cores of each node.");
+      "info",
+      "Backends, instruction sets, GPUs, MPI and HDF5 as found; under mpirun also ranks and cores of each node.");
 }
 
 std::string backend_table() {
@@ -75,7 +76,8 @@ std::string first_words(const std::string& text) { return text.substr(0, text.fi
 ExitCode info(const Communicator& world) {
   const std::vector<NodeFacts> nodes = all_nodes(world);
   if (world.rank() != 0) return ExitCode::done;
-  fmt::print("{}\n{}\n{}", facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()}}),
+  fmt::print("{}\n{}\n{}",
+             facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()}}),
              backend_table(), node_table(nodes));
   return ExitCode::done;
 }

@@ -114,10 +114,11 @@ void check_memory(const Communicator& world, std::uint64_t bytes, std::string_vi
   world.max(largest);
   together(world, [&] {
     if (planned <= room[0]) return;
-    throw ResourceError(fmt::format("{} needs {} bytes per rank ({} on this node of {} ranks, which has {}); "
-                                    "try more nodes, a shorter sequence or a smaller type",
-                                    what, largest[0], bytes_text(static_cast<double>(planned)), node.size(),
-                                    bytes_text(static_cast<double>(room[0]))));
+    throw ResourceError(
+        fmt::format("{} needs {} bytes per rank ({} on this node of {} ranks, which has {}); "
+                    "try more nodes, a shorter sequence or a smaller type",
+                    what, largest[0], bytes_text(static_cast<double>(planned)), node.size(),
+                    bytes_text(static_cast<double>(room[0]))));
   });
 }
 

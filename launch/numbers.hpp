@@ -9,7 +9,8 @@
 
 namespace annulus::launch {
 
-/// A count such as 4096, 64k or 1M (k = 1024, M = 1024 k, G = 1024 M) in [min, max]. Throws UsageError that names `option`.
+/// A count such as 4096, 64k or 1M (k = 1024, M = 1024 k, G = 1024 M) in [min, max]. Throws UsageError that names
+/// `option`.
 std::int64_t parse_size(std::string_view option, const std::string& text, std::int64_t min,
                         std::int64_t max = std::numeric_limits<std::int64_t>::max());
 

@@ -46,11 +46,13 @@ Options::Options(std::string usage, std::string summary) : impl_(std::make_uniqu
 Options::~Options() = default;
 
 void Options::flag(const std::string& name, bool& target, const std::string& help) {
-  impl_->flag(name, [&target] { target = true; }, help);
+  impl_->flag(
+      name, [&target] { target = true; }, help);
 }
 
 void Options::flag_off(const std::string& name, bool& target, const std::string& help) {
-  impl_->flag(name, [&target] { target = false; }, help);
+  impl_->flag(
+      name, [&target] { target = false; }, help);
 }
 
 void Options::value(const std::string& name, const std::string& placeholder, Setter set, const std::string& help) {
@@ -60,22 +62,25 @@ void Options::value(const std::string& name, const std::string& placeholder, Set
 
 void Options::text(const std::string& name, const std::string& placeholder, std::string& target,
                    const std::string& help) {
-  value(name, placeholder, [&target](const std::string& word) { target = word; }, help);
+  value(
+      name, placeholder, [&target](const std::string& word) { target = word; }, help);
 }
 
 void Options::size(const std::string& name, const std::string& placeholder, std::int64_t& target, std::int64_t min,
                    const std::string& help) {
-  value(name, placeholder,
-        [&target, min, option = "--" + name](const std::string& word) { target = parse_size(option, word, min); }, help);
+  value(
+      name, placeholder,
+      [&target, min, option = "--" + name](const std::string& word) { target = parse_size(option, word, min); }, help);
 }
 
 void Options::real(const std::string& name, const std::string& placeholder, std::optional<double>& target, double min,
                    double max, const std::string& help) {
-  value(name, placeholder,
-        [&target, min, max, option = "--" + name](const std::string& word) {
-          target = parse_real(option, word, min, max);
-        },
-        help);
+  value(
+      name, placeholder,
+      [&target, min, max, option = "--" + name](const std::string& word) {
+        target = parse_real(option, word, min, max);
+      },
+      help);
 }
 
 void Options::positional(const std::string& placeholder, std::string& target) {

@@ -65,9 +65,7 @@ struct AttentionOptions {
   std::string report;  ///< empty: none; "-": stdout
 
   /// `--layout auto`: zigzag balances causal work, contiguous needs no permutation.
-  LayoutKind resolved_layout() const {
-    return layout.value_or(causal ? LayoutKind::zigzag : LayoutKind::contiguous);
-  }
+  LayoutKind resolved_layout() const { return layout.value_or(causal ? LayoutKind::zigzag : LayoutKind::contiguous); }
 };
 
 /// Which mask a command has when nothing is said; the other one has a flag: --causal or --no-causal.

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/report.hpp"
 
-#include <annulus/version.hpp>
 #include <fmt/format.h>
+#include <annulus/version.hpp>
 
 #include <algorithm>
 #include <array>
@@ -22,15 +22,9 @@ std::string_view word(kernels::Direction direction) {
 }
 
 Json to_json(const LayerReport& layer) {
-  return {{"index", layer.index},
-          {"kind", layer.kind},
-          {"direction", word(layer.direction)},
-          {"window", nullptr},
-          {"messages", layer.messages},
-          {"bytes_sent", layer.bytes_sent},
-          {"flops", layer.flops},
-          {"seconds", layer.seconds},
-          {"exposed_comm_seconds", layer.exposed_comm_seconds}};
+  return {{"index", layer.index}, {"kind", layer.kind},         {"direction", word(layer.direction)},
+          {"window", nullptr},    {"messages", layer.messages}, {"bytes_sent", layer.bytes_sent},
+          {"flops", layer.flops}, {"seconds", layer.seconds},   {"exposed_comm_seconds", layer.exposed_comm_seconds}};
 }
 
 Json to_json(const VerifyReport& verify) {
@@ -78,9 +72,9 @@ std::string layer_table(const std::vector<LayerReport>& layers) {
   Table table({"layer", "kind", "direction", "messages", "sent", "seconds", "TFLOP/s", "exposed"});
   for (const LayerReport& layer : layers) {
     const double seconds = std::max(layer.seconds, 1e-9);  // a clock tick: empty inputs take none
-    table.add({std::to_string(layer.index), layer.kind, std::string(word(layer.direction)), std::to_string(layer.messages),
-               bytes_text(static_cast<double>(layer.bytes_sent)), fmt::format("{:.3f}", layer.seconds),
-               fmt::format("{:.4f}", layer.flops / seconds * 1e-12),
+    table.add({std::to_string(layer.index), layer.kind, std::string(word(layer.direction)),
+               std::to_string(layer.messages), bytes_text(static_cast<double>(layer.bytes_sent)),
+               fmt::format("{:.3f}", layer.seconds), fmt::format("{:.4f}", layer.flops / seconds * 1e-12),
                fmt::format("{:.1f} %", 100 * layer.exposed_comm_seconds / seconds)});
   }
   return table.text();

@@ -42,7 +42,7 @@ struct Report {
   std::string exchange;
   std::string layout;
   std::int64_t seq_len = 0;
-  double seconds = 0;  ///< of the work, without reading and writing files
+  double seconds = 0;                         ///< of the work, without reading and writing files
   std::vector<std::uint64_t> peak_rss_bytes;  ///< [rank]
   std::vector<LayerReport> layers;
   std::optional<VerifyReport> verify;
