@@ -14,12 +14,13 @@ class RankReporter : public testing::EmptyTestEventListener {
  public:
   explicit RankReporter(int rank) : rank_(rank) {}
 
+  void OnTestStart(const testing::TestInfo& test) override {
+    test_ = std::string(test.test_suite_name()) + "." + test.name();
+  }
+
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (rank_ == 0 || !result.failed()) return;  // gtest's own printer speaks for rank 0
-    const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-    const std::string where =
-        test == nullptr ? "outside a test" : std::string(test->test_suite_name()) + "." + test->name();
-    std::fprintf(stderr, "[rank %d] %s\n%s:%d: %s\n", rank_, where.c_str(),
+    std::fprintf(stderr, "[rank %d] %s\n%s:%d: %s\n", rank_, test_.c_str(),
                  result.file_name() == nullptr ? "?" : result.file_name(), result.line_number(), result.message());
   }
 
@@ -27,6 +28,7 @@ class RankReporter : public testing::EmptyTestEventListener {
 
  private:
   int rank_;
+  std::string test_;  ///< kept here: gtest holds its lock while it reports a result
 };
 
 /// 0 if this rank ran at least one test and none failed.
