@@ -21,8 +21,7 @@ function(annulus_floor target)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:annulus_warnings>)
   set_target_properties(
     ${target}
-    PROPERTIES CXX_EXTENSIONS OFF
-               POSITION_INDEPENDENT_CODE ON
+    PROPERTIES POSITION_INDEPENDENT_CODE ON
                VERSION ${PROJECT_VERSION}
                SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}) # 0.x: any minor version may break
 endfunction()

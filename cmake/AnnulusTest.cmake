@@ -11,6 +11,12 @@ if(annulus_mpiexec_version MATCHES "Open MPI|OpenRTE")
   list(APPEND ANNULUS_TEST_ENVIRONMENT OMPI_MCA_mpi_yield_when_idle=1 OMPI_ALLOW_RUN_AS_ROOT=1
        OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 endif()
+set(ANNULUS_SANITIZED OFF)
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  set(ANNULUS_SANITIZED ON)
+  # Open MPI leaks by the thousand. Tests of sizes that no machine has want the null that malloc returns elsewhere.
+  list(APPEND ANNULUS_TEST_ENVIRONMENT ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1)
+endif()
 
 # annulus_mpi_command(<variable> <np> <program> [<argument>...]): the command that runs a program on np ranks.
 function(annulus_mpi_command variable np program)
