@@ -1,0 +1,111 @@
+/// `annulus bench`: its report keeps the contract; the figures themselves are nobody's business here.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "launch/samples.hpp"
+#include "tests/launch/program.hpp"
+
+namespace annulus::test {
+namespace {
+
+/// Runs a bench of tiny shapes and returns its report.
+nlohmann::json tiny_bench(int np, std::vector<std::string> extra) {
+  std::vector<std::string> words{"bench", "--rows", "40", "--head-dim", "16", "--samples", "2", "--report", "-"};
+  words.insert(words.end(), extra.begin(), extra.end());
+  const Outcome outcome = run_program(np, words);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");
+  return nlohmann::json::parse(outcome.out);
+}
+
+void expect_positive(const nlohmann::json& entry, const char* key) { EXPECT_GT(entry[key].get<double>(), 0) << key; }
+
+TEST(Bench, ReportsEveryKernelOfTheShape) {
+  const nlohmann::json report = tiny_bench(0, {"--backward"});
+  EXPECT_EQ(report["command"], "bench");
+  EXPECT_EQ(report["ranks"], 1);
+  expect_positive(report["peak_gflops"], "f32");
+  EXPECT_TRUE(report["peak_gflops"]["bf16"].is_null());
+  for (const char* absent : {"window", "ring", "io", "exchange", "tflops"})
+    EXPECT_TRUE(report[absent].is_null()) << absent;
+  std::set<std::string> kinds;
+  for (const nlohmann::json& entry : report["kernels"]) {
+    EXPECT_EQ(entry["backend"], report["backend"]);
+    EXPECT_EQ(entry["head_dim"], 16);
+    expect_positive(entry, "gflops");
+    expect_positive(entry, "fraction");
+    kinds.insert(entry["dtype"].get<std::string>() + entry["mask"].get<std::string>() +
+                 entry["direction"].get<std::string>() + (entry["whole"].get<bool>() ? "whole" : ""));
+  }
+  EXPECT_EQ(report["kernels"].size(), 16U);
+  EXPECT_EQ(kinds.size(), 16U) << "2 types x 2 masks x 2 directions x with and without packing, each once";
+}
+
+TEST(Bench, ComparesAllBackends) {
+  std::set<std::string> backends;
+  const nlohmann::json report = tiny_bench(0, {"--backend", "all", "--dtype", "f16"});
+  for (const nlohmann::json& entry : report["kernels"]) {
+    EXPECT_EQ(entry["dtype"], "f16");
+    backends.insert(entry["backend"].get<std::string>());
+  }
+  EXPECT_TRUE(backends.contains("portable"));
+  EXPECT_FALSE(backends.contains("reference"));
+}
+
+TEST(Bench, ReportsTheRingOfSeveralRanks) {
+  const nlohmann::json report =
+      tiny_bench(3, {"--backward", "--dtype", "f32", "--exchange", "messages", "--threads", "1"});
+  EXPECT_EQ(report["ranks"], 3);
+  EXPECT_EQ(report["peak_rss_bytes"].size(), 3U);
+  ASSERT_EQ(report["ring"].size(), 2U);
+  EXPECT_EQ(report["ring"][0]["direction"], "forward");
+  EXPECT_EQ(report["ring"][1]["direction"], "backward");
+  for (const nlohmann::json& entry : report["ring"]) {
+    EXPECT_EQ(entry["ranks"], 3);
+    EXPECT_EQ(entry["rows_per_rank"], 40);
+    EXPECT_EQ(entry["layout"], "zigzag");
+    EXPECT_EQ(entry["exchange"], "messages");
+    expect_positive(entry, "efficiency");
+    EXPECT_GE(entry["exposed_comm_fraction"].get<double>(), 0);
+    EXPECT_LE(entry["exposed_comm_fraction"].get<double>(), 1);
+  }
+}
+
+TEST(Bench, PrintsATableForPeople) {
+  const Outcome outcome =
+      run_program(0, {"bench", "--rows", "8", "--head-dim", "8", "--samples", "1", "--dtype", "f32"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  for (const char* word : {"f32 peak", "with packing", "causal", "forward"}) {
+    EXPECT_NE(outcome.out.find(word), std::string::npos) << word;
+  }
+}
+
+TEST(Bench, RefusesWhatNoKernelTakes) {
+  const std::vector<std::vector<std::string>> misuses{{"--head-dim", "257"},
+                                                      {"--backend", "all", "--dtype", "f64"},
+                                                      {"--backend", "abacus"},
+                                                      {"--samples", "0"},
+                                                      {"--rows", "-1"}};
+  for (std::vector<std::string> words : misuses) {
+    words.insert(words.begin(), "bench");
+    EXPECT_EQ(run_program(0, words).code, 2) << words[1] << " " << words[2];
+  }
+  EXPECT_EQ(run_program(0, {"bench", "--rows", "1G"}).code, 4) << "24 TiB";
+}
+
+TEST(Samples, KnowTheirOrderStatistics) {
+  launch::Samples samples;
+  for (const double x : {5.0, 1.0, 4.0, 2.0, 3.0}) samples.add(x);
+  EXPECT_EQ(samples.median(), 3);
+  EXPECT_EQ(samples.quantile(0), 1);
+  EXPECT_EQ(samples.quantile(1), 5);
+  EXPECT_EQ(samples.quantile(0.25), 2);
+}
+
+}  // namespace
+}  // namespace annulus::test
