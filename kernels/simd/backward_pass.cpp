@@ -145,7 +145,6 @@ SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const Bac
 }
 
 void SimdBackward::allocate() {
-  pass_bytes(problem_, Direction::backward);  // throws where the products below would wrap
   for (Buffer<float>* packed : {&q_, &dout_}) *packed = Buffer<float>(rows_in_all() * layout_.head_dim);
   for (Buffer<float>* rows : {&q_rows_, &dout_rows_, &dq_}) *rows = Buffer<float>(rows_in_all() * layout_.width);
   for (Buffer<float>* row_values : {&lse2_, &delta_}) *row_values = Buffer<float>(rows_in_all());
@@ -395,6 +394,7 @@ double SimdBackward::dsink(std::int64_t head) const {
 
 std::unique_ptr<BackwardPass> make_backward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs,
                                             Workers& workers) {
+  pass_bytes(problem, Direction::backward);  // throws where the products inside would wrap
   return std::make_unique<SimdBackward>(ops, problem, inputs, workers);
 }
 

@@ -66,7 +66,6 @@ class SimdForward final : public ForwardPass {
 
 SimdForward::SimdForward(const TileOps& ops, const Problem& problem, const ConstTensorView& q, Workers& workers)
     : ops_(ops), problem_(problem), layout_(query_layout(problem)), rule_(problem_), workers_(workers) {
-  pass_bytes(problem, Direction::forward);  // throws where the products below would wrap
   const std::int64_t rows = problem.batch * problem.heads * layout_.padded_rows();
   q_ = Buffer<float>(rows * layout_.head_dim);
   o_ = Buffer<float>(rows * layout_.width);
@@ -191,6 +190,7 @@ void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorV
 
 std::unique_ptr<ForwardPass> make_forward(const TileOps& ops, const Problem& problem, const ConstTensorView& q,
                                           Workers& workers) {
+  pass_bytes(problem, Direction::forward);  // throws where the products inside would wrap
   return std::make_unique<SimdForward>(ops, problem, q, workers);
 }
 

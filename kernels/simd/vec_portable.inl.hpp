@@ -10,6 +10,7 @@ namespace {
 using Vec = float __attribute__((vector_size(16)));
 using VecInt = std::int32_t __attribute__((vector_size(16)));
 using VecBits = std::uint32_t __attribute__((vector_size(16)));
+using VecInMemory __attribute__((may_alias)) = Vec;  ///< floats may be read through it
 constexpr int lanes = 4;
 /// Register block of the micro-kernel: 32 registers on Arm, 16 elsewhere.
 #if defined(__aarch64__)
@@ -20,8 +21,8 @@ constexpr int block_rows = 6;
 constexpr int block_vectors = 2;
 #endif
 
-inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-inline void store(float* p, Vec x) { *reinterpret_cast<Vec*>(p) = x; }
+inline Vec load(const float* p) { return *reinterpret_cast<const VecInMemory*>(p); }
+inline void store(float* p, Vec x) { *reinterpret_cast<VecInMemory*>(p) = x; }
 inline Vec broadcast(float x) { return Vec{x, x, x, x}; }
 inline Vec add(Vec a, Vec b) { return a + b; }
 inline Vec sub(Vec a, Vec b) { return a - b; }
