@@ -129,6 +129,7 @@ struct KernelTable {
                std::byte* packed, Workers& workers);
   /// Bytes that a pass allocates for packed queries and carries (worker scratch excluded: it is bounded), checked.
   std::uint64_t (*pass_bytes)(const Problem& problem, Direction direction);
+  /// A pass may read `q`, and whatever `inputs` views, until it ends.
   std::unique_ptr<ForwardPass> (*forward)(const Problem& problem, const ConstTensorView& q, Workers& workers);
   std::unique_ptr<BackwardPass> (*backward)(const Problem& problem, const BackwardInputs& inputs, Workers& workers);
   /// Elements of the dK/dV array of a block, in a layout that is the backend's own.
