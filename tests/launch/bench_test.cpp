@@ -78,7 +78,7 @@ TEST(Bench, ReportsTheRingOfSeveralRanks) {
 
 TEST(Bench, PrintsATableForPeople) {
   const Outcome outcome =
-      run_program(0, {"bench", "--rows", "8", "--head-dim", "8", "--samples", "1", "--dtype", "f32"});
+      run_program(plainly, {"bench", "--rows", "8", "--head-dim", "8", "--samples", "1", "--dtype", "f32"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   for (const char* word : {"f32 peak", "with packing", "causal", "forward"}) {
     EXPECT_NE(outcome.out.find(word), std::string::npos) << word;
@@ -93,9 +93,9 @@ TEST(Bench, RefusesWhatNoKernelTakes) {
                                                       {"--rows", "-1"}};
   for (std::vector<std::string> words : misuses) {
     words.insert(words.begin(), "bench");
-    EXPECT_EQ(run_program(0, words).code, 2) << words[1] << " " << words[2];
+    EXPECT_EQ(run_program(plainly, words).code, 2) << words[1] << " " << words[2];
   }
-  EXPECT_EQ(run_program(0, {"bench", "--rows", "1G"}).code, 4) << "24 TiB";
+  EXPECT_EQ(run_program(plainly, {"bench", "--rows", "1G"}).code, 4) << "24 TiB";
 }
 
 TEST(Samples, KnowTheirOrderStatistics) {

@@ -102,7 +102,8 @@ double decode(const std::string& type, const std::vector<std::byte>& bytes, std:
 
 hid_t creation_of(const PlainDataset& dataset, Storage storage) {
   const hid_t properties = must(H5Pcreate(H5P_DATASET_CREATE));
-  const std::vector<hsize_t> chunk(dataset.dims.size(), 2);
+  std::vector<hsize_t> chunk;
+  for (const std::int64_t dim : dataset.dims) chunk.push_back(dim > 1 ? 2 : 1);
   if (storage == Storage::chunked || storage == Storage::deflated) {
     must(H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data()));
   }
