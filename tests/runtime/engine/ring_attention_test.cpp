@@ -186,7 +186,7 @@ TEST(RingAttention, RepeatsItsBitsWhateverTheTiming) {
     test.execution.threads = 2;
     const RingResult first = run_ring(MPI_COMM_WORLD, test);
     test.execution.on_step = [&](int, int) { usleep(static_cast<useconds_t>(jitter() % 3000)); };
-    for (int run = 0; run < 20; ++run) ASSERT_TRUE(same_bits(run_ring(MPI_COMM_WORLD, test), first)) << "run " << run;
+    for (int run = 0; run < 20; ++run) EXPECT_TRUE(same_bits(run_ring(MPI_COMM_WORLD, test), first)) << "run " << run;
   }
 }
 
