@@ -4,12 +4,13 @@
 
 #include <algorithm>
 
+#include "runtime/checkpoint/row_runs.hpp"
 #include "runtime/stack/layer.hpp"
 #include "runtime/stack/verify.hpp"
 
 namespace annulus::stack {
 namespace {
-constexpr std::int64_t window_bytes = std::int64_t{4} << 20;  ///< of the digest and of reading, each at most
+constexpr std::uint64_t window_bytes = std::uint64_t{12} << 20;  ///< two of the digest, one of reading tokens, rounded up
 
 std::uint64_t added(std::uint64_t a, std::uint64_t b) {
   std::int64_t sum = 0;
@@ -56,7 +57,7 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
       {"ring: blocks, carries, masks", ring},
       {"weights of one layer (f32)", layer_weight_bytes(model)},
       {"row blocks of the threads", checked_product({scratch, run.threads})},
-      {"windows of files and digest", static_cast<std::uint64_t>(3 * window_bytes)},
+      {"windows of files and digest", window_bytes + (run.tensor_files ? static_cast<std::uint64_t>(staging_bytes) : 0)},
   };
   if (backward) {
     plan.push_back({"gradients of x and out (f32)", per_row.f32(model.width(), 2)});

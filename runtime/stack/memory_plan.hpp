@@ -23,6 +23,7 @@ struct RunShape {
   kernels::Direction direction = kernels::Direction::forward;
   ExchangeKind exchange = ExchangeKind::automatic;
   std::int64_t verify_rows = 0;
+  bool tensor_files = false;  ///< reads or writes HDF5
 };
 
 /// Every buffer that grows with the input or the model, checked in 64 bits. Forward is O(shard); backward keeps x, out

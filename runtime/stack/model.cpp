@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "runtime/engine/call_check.hpp"
 #include "runtime/stack/seeded.hpp"
 
 namespace annulus::stack {
@@ -20,34 +21,24 @@ void fill(float* matrix, std::int64_t rows, std::int64_t width, const Seeded& ra
     }
   });
 }
-
-/// BLAS takes 32-bit extents.
-void check_width(const ModelSpec& model) {
-  const std::int64_t limit = std::numeric_limits<int>::max();
-  const AttentionSpec& shape = model.attention;
-  if (checked_product({shape.heads, shape.head_dim, 3}) > static_cast<std::uint64_t>(limit)) {
-    throw UsageError(std::to_string(shape.heads) + " heads of " + std::to_string(shape.head_dim) +
-                     " make a model too wide for its projections (their extents are 32-bit); try fewer heads");
-  }
-}
 }  // namespace
 
 void check(const ModelSpec& model) {
   const AttentionSpec& shape = model.attention;
+  check_spec(shape);
   if (model.layers < 1) throw UsageError("a stack needs at least one layer; try --layers 2");
-  if (shape.batch < 1 || shape.heads < 1 || shape.kv_heads < 1 || shape.head_dim < 1 || shape.head_dim > 256) {
-    throw UsageError("batch, heads and kv_heads must be positive and head_dim in 1..256; try the defaults");
+  if (shape.seq_q != shape.seq_k || shape.seq_q < 1) {
+    throw UsageError("a stack attends to its own sequence of at least one token; seq_q must equal seq_k");
   }
-  if (shape.heads % shape.kv_heads != 0) {
-    throw UsageError(std::to_string(shape.heads) + " heads cannot share " + std::to_string(shape.kv_heads) +
-                     " kv_heads (every kv head serves the same number of heads); try a divisor of the heads");
-  }
-  if (shape.seq_q != shape.seq_k) throw UsageError("a stack attends to its own sequence: seq_q must equal seq_k");
   if (!shape.alibi_slopes.empty() || shape.sink) {
     throw UsageError("a stack takes neither ALiBi slopes (its positions are rotary) nor a learned sink");
   }
   if (shape.dtype == DType::f64) throw UsageError("a stack holds f32, bf16 or f16, not f64; try --dtype f32");
-  check_width(model);
+  const std::uint64_t widest = checked_product({shape.heads, shape.head_dim, 3});
+  if (widest > static_cast<std::uint64_t>(std::numeric_limits<int>::max())) {
+    throw UsageError(std::to_string(shape.heads) + " heads of " + std::to_string(shape.head_dim) +
+                     " make a model too wide for its projections (BLAS extents are 32-bit); try fewer heads");
+  }
 }
 
 LayerWeights layer_weights(const ModelSpec& model, std::int64_t layer, Workers& workers) {

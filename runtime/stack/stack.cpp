@@ -83,7 +83,7 @@ void Stack::forward(const ForwardObserver& observe) {
     layer_rows_.before_attention(weights, x(layer).data(), qkv_);
     attend(layer);
     layer_rows_.after_attention(weights, x(layer).data(), out(layer).data(), x(layer + 1).data());
-    const LayerReport done = report(layer, kernels::Direction::forward, watch.seconds());
+    const LayerCost done = cost_of(layer, kernels::Direction::forward, watch.seconds());
     if (!observe) continue;
     observe({layer, weights, x(layer).data(), qkv_, out(layer).data(), lse(layer).data(), x(layer + 1).data()}, done);
   }
@@ -100,7 +100,7 @@ void Stack::attend(std::int64_t layer) {
                  .sink = {}});
 }
 
-void Stack::backward(const std::function<void(const LayerReport&)>& observe) {
+void Stack::backward(const std::function<void(const LayerCost&)>& observe) {
   ANNULUS_EXPECT(keeps_all());
   for (std::int64_t layer = model_.layers; layer-- > 0;) {
     const Stopwatch watch;
@@ -109,7 +109,7 @@ void Stack::backward(const std::function<void(const LayerReport&)>& observe) {
     layer_rows_.after_attention_backward(weights, dx_.data(), dout_.data());
     attend_backward(layer);
     layer_rows_.before_attention_backward(weights, x(layer).data(), qkv_gradient_, dx_.data());
-    const LayerReport done = report(layer, kernels::Direction::backward, watch.seconds());
+    const LayerCost done = cost_of(layer, kernels::Direction::backward, watch.seconds());
     if (observe) observe(done);
   }
 }
@@ -130,7 +130,7 @@ void Stack::attend_backward(std::int64_t layer) {
                   .dsink = {}});
 }
 
-LayerReport Stack::report(std::int64_t layer, kernels::Direction direction, double seconds) const {
+LayerCost Stack::cost_of(std::int64_t layer, kernels::Direction direction, double seconds) const {
   const CallReport& call = ring_.last_call();
   std::array<std::uint64_t, 2> counts{call.messages, call.bytes_sent};
   std::array<double, 1> flops{call.flops};

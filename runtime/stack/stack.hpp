@@ -17,8 +17,8 @@
 
 namespace annulus::stack {
 
-/// What a layer cost all ranks.
-struct LayerReport {
+/// What one layer in one direction cost all ranks.
+struct LayerCost {
   std::int64_t index = 0;
   kernels::Direction direction = kernels::Direction::forward;
   std::uint64_t messages = 0;    ///< sums over ranks
@@ -41,7 +41,7 @@ struct LayerView {
   const std::byte* x_out;
 };
 /// Called on every rank after each forward layer; may be collective.
-using ForwardObserver = std::function<void(const LayerView& view, const LayerReport& report)>;
+using ForwardObserver = std::function<void(const LayerView& view, const LayerCost& cost)>;
 
 /// Runs the layers of a model. Construction and methods are collective unless they say local. Memory per rank is
 /// O(shard); with Direction::backward every layer's x, out and lse are kept: O(layers * shard). See memory_plan.hpp.
@@ -67,7 +67,7 @@ class Stack {
   /// `observe` may be empty.
   void forward(const ForwardObserver& observe);
   /// Once, after forward().
-  void backward(const std::function<void(const LayerReport&)>& observe);
+  void backward(const std::function<void(const LayerCost&)>& observe);
 
  private:
   bool keeps_all() const { return direction_ == kernels::Direction::backward; }
@@ -78,7 +78,7 @@ class Stack {
   void allocate();
   void attend(std::int64_t layer);
   void attend_backward(std::int64_t layer);
-  LayerReport report(std::int64_t layer, kernels::Direction direction, double seconds) const;
+  LayerCost cost_of(std::int64_t layer, kernels::Direction direction, double seconds) const;
 
   const Communicator& comm_;
   ModelSpec model_;

@@ -1,0 +1,324 @@
+/// `annulus run`: input, plan, stack, verification, digest, report.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <optional>
+
+#include "launch/command.hpp"
+#include "launch/memory.hpp"
+#include "launch/progress.hpp"
+#include "launch/report.hpp"
+#include "launch/run_input.hpp"
+#include "launch/run_options.hpp"
+#include "launch/run_text.hpp"
+#include "launch/table.hpp"
+#include "runtime/checkpoint/tensor_file.hpp"
+#include "runtime/comm/agreement.hpp"
+#include "runtime/comm/placement.hpp"
+#include "runtime/stack/digest.hpp"
+#include "runtime/stack/verify.hpp"
+
+namespace annulus::launch {
+namespace {
+
+using kernels::Direction;
+
+/// Everything that is known before anything is allocated; the same on every rank.
+struct Plan {
+  stack::ModelSpec model;
+  stack::RunShape shape;
+  std::vector<stack::MemoryItem> memory;
+};
+
+std::int64_t chosen_seq_len(const RunOptions& options, const RunInput* input) {
+  if (input == nullptr) return options.seq_len;
+  if (options.seq_len > input->seq_len()) {
+    throw InputError(fmt::format("--seq-len {} goes beyond {}, which has {} tokens (none are made up); try --seq-len {}",
+                                 options.seq_len, options.input, input->seq_len(), input->seq_len()));
+  }
+  return options.seq_len > 0 ? options.seq_len : input->seq_len();
+}
+
+DType chosen_dtype(const RunOptions& options, const RunInput* input) {
+  const DType stored = input == nullptr ? DType::f32 : input->dtype().value_or(DType::f32);
+  const DType dtype = options.attention.dtype.value_or(stored);
+  if (dtype == DType::f64) throw InputError(options.input + " holds f64 (projections are f32); try --dtype f32");
+  return dtype;
+}
+
+stack::ModelSpec chosen_model(const RunOptions& options, const RunInput* input) {
+  const std::int64_t seq_len = chosen_seq_len(options, input);
+  stack::ModelSpec model;
+  model.layers = options.layers;
+  model.seed = static_cast<std::uint64_t>(options.seed);
+  model.attention = {.batch = input == nullptr ? 1 : input->batch(),
+                     .seq_q = seq_len,
+                     .seq_k = seq_len,
+                     .heads = options.heads,
+                     .kv_heads = options.kv_heads > 0 ? options.kv_heads : options.heads,
+                     .head_dim = options.head_dim,
+                     .dtype = chosen_dtype(options, input),
+                     .mask = {.causal = options.attention.causal},
+                     .softmax_scale = options.attention.softmax_scale,
+                     .softcap = options.attention.softcap.value_or(0)};
+  stack::check(model);
+  if (input != nullptr && input->width().value_or(model.width()) != model.width()) {
+    throw InputError(fmt::format("{} has width {} but {} heads of {} make {} (a row is one token's heads); "
+                                 "try other --heads or --head-dim",
+                                 options.input, *input->width(), options.heads, options.head_dim, model.width()));
+  }
+  return model;
+}
+
+Plan make_plan(const Communicator& world, const RunOptions& options, const RunInput* input, int threads) {
+  Plan plan{.model = chosen_model(options, input), .shape = {}, .memory = {}};
+  plan.shape = {.layout = {options.attention.resolved_layout()},
+                .ranks = world.size(),
+                .threads = threads,
+                .direction = options.attention.backward ? Direction::backward : Direction::forward,
+                .exchange = options.attention.exchange,
+                .verify_rows = options.verify_rows,
+                .tensor_files = !options.output.empty() || (input != nullptr && input->width())};
+  const auto& table = kernels::kernel_table(options.attention.backend, plan.model.attention.dtype);
+  plan.memory = stack::memory_plan(plan.model, plan.shape, table);
+  return plan;
+}
+
+int planned_threads(const Communicator& world, const RunOptions& options) {
+  std::array<std::uint64_t, 1> threads{static_cast<std::uint64_t>(options.attention.threads)};
+  if (threads[0] == 0) threads[0] = static_cast<std::uint64_t>(fair_threads(world.node()));
+  world.max(threads);
+  return static_cast<int>(threads[0]);
+}
+
+/// The work itself, once the plan is accepted.
+class Run {
+ public:
+  Run(const Communicator& world, const RunOptions& options, const Plan& plan, const RunInput& input);
+  void forward();
+  void backward();
+  void finish(const ReportFile& file);
+
+ private:
+  Execution execution();
+  void show(const std::string& what);
+  void add(const stack::LayerCost& cost, std::optional<stack::LayerErrors> errors);
+  void print_header() const;
+  void print_summary(const Report& report) const;
+  Report report() const;
+  Json json(const Report& report) const;
+  std::string digest_of(std::span<const std::byte> rows, DType dtype) const;
+  void write_output();
+  /// With --report - the JSON is all that goes to standard output.
+  bool talks() const { return world_.rank() == 0 && options_.attention.report != "-"; }
+  std::int64_t verified_rows() const {
+    return verifier_ ? static_cast<std::int64_t>(verifier_->samples().size()) : 0;
+  }
+
+  const Communicator& world_;
+  const RunOptions& options_;
+  const Plan& plan_;
+  std::optional<TensorWriter> output_;
+  ProgressLine progress_;
+  std::string doing_;  ///< "layer 1/2 forward"
+  stack::Stack stack_;
+  std::optional<stack::Verifier> verifier_;
+  std::vector<RunLine> lines_;
+  std::string digest_;
+  std::optional<std::string> gradient_digest_;
+};
+
+Run::Run(const Communicator& world, const RunOptions& options, const Plan& plan, const RunInput& input)
+    : world_(world),
+      options_(options),
+      plan_(plan),
+      progress_(world),
+      stack_(world, plan.shape.layout, plan.model, execution(), plan.shape.direction) {
+  const AttentionSpec& shape = plan.model.attention;
+  if (!options.output.empty()) {
+    const TensorInfo x{"x", shape.dtype, {shape.batch, shape.seq_q, plan.model.width()}};
+    output_.emplace(world, options.output, std::vector{x});
+  }
+  if (options.verify_rows > 0) {
+    verifier_.emplace(world, stack_.model(), stack_.layout(), stack_.workers(), options.verify_rows, plan.model.seed);
+  }
+  print_header();
+  input.load(world, stack_);
+}
+
+Execution Run::execution() {
+  const AttentionOptions& chosen = options_.attention;
+  const auto on_step = [this](int step, int steps) {
+    progress_.show(fmt::format("{}, step {}/{}", doing_, step + 1, steps));
+  };
+  return {.backend = chosen.backend, .exchange = chosen.exchange, .threads = chosen.threads, .on_step = on_step};
+}
+
+void Run::show(const std::string& what) {
+  const auto layer = static_cast<std::int64_t>(lines_.size()) % plan_.model.layers;
+  doing_ = fmt::format("layer {}/{} {}", layer + 1, plan_.model.layers, what);
+  progress_.show(doing_);
+}
+
+void Run::add(const stack::LayerCost& cost, std::optional<stack::LayerErrors> errors) {
+  lines_.push_back({cost, errors});
+}
+
+void Run::forward() {
+  show("forward");
+  stack_.forward([&](const stack::LayerView& view, const stack::LayerCost& cost) {
+    std::optional<stack::LayerErrors> errors;
+    if (verifier_) {
+      show("verification");
+      errors = verifier_->check(view);
+    }
+    add(cost, errors);
+    show("forward");
+  });
+  digest_ = digest_of(stack_.output(), plan_.model.attention.dtype);
+}
+
+void Run::backward() {
+  show("backward");
+  stack::seed_gradient(stack_, plan_.model.seed, world_.rank());
+  stack_.backward([&](const stack::LayerCost& cost) {
+    add(cost, std::nullopt);
+    show("backward");
+  });
+  gradient_digest_ = digest_of(std::as_bytes(stack_.gradient()), DType::f32);
+}
+
+std::string Run::digest_of(std::span<const std::byte> rows, DType dtype) const {
+  const auto row_bytes = plan_.model.width() * static_cast<std::int64_t>(size_of(dtype));
+  return stack::digest(world_, stack_.layout(), plan_.model.attention.batch, row_bytes, rows);
+}
+
+void Run::write_output() {
+  const AttentionSpec& shape = plan_.model.attention;
+  const ConstTensorView x =
+      dense_view(stack_.output().data(), shape.dtype, shape.batch, stack_.rows(), 1, plan_.model.width());
+  const std::vector<Piece> pieces = stack_.layout().pieces(world_.rank());
+  const std::array parts{TensorPart{"x", pieces, x}};
+  output_->write(parts);
+}
+
+void Run::finish(const ReportFile& file) {
+  if (output_) write_output();
+  const Report done = report();
+  file.write(world_, json(done));
+  print_summary(done);
+}
+
+Report Run::report() const {
+  Report report;
+  report.command = "run";
+  report.ranks = world_.size();
+  report.threads = plan_.shape.threads;
+  report.backend = stack_.ring().backend();
+  report.exchange = name(stack_.ring().exchange());
+  report.layout = name(stack_.layout().kind());
+  report.seq_len = plan_.model.attention.seq_q;
+  report.peak_rss_bytes = peak_rss_of_ranks(world_);
+  report.digest = digest_;
+  VerifyReport verify{.rows = verified_rows()};
+  for (const auto& [cost, errors] : lines_) {
+    report.layers.push_back({.index = cost.index,
+                             .direction = cost.direction,
+                             .messages = cost.messages,
+                             .bytes_sent = cost.bytes_sent,
+                             .flops = cost.flops,
+                             .seconds = cost.seconds,
+                             .exposed_comm_seconds = cost.exposed_comm_seconds});
+    report.seconds += cost.seconds;
+    verify.max_abs_error = std::max(verify.max_abs_error, errors ? errors->max_abs_error : 0);
+    verify.max_rel_error = std::max(verify.max_rel_error, errors ? errors->max_rel_error : 0);
+  }
+  if (verifier_) report.verify = verify;
+  return report;
+}
+
+Json Run::json(const Report& report) const {
+  Json json = to_json(report);
+  const AttentionSpec& shape = plan_.model.attention;
+  json["gradient_digest"] = nullptr;
+  if (gradient_digest_) json["gradient_digest"] = *gradient_digest_;
+  json["input"] = options_.input;
+  json["batch"] = shape.batch;
+  json["model"] = {{"layers", plan_.model.layers}, {"heads", shape.heads},         {"kv_heads", shape.kv_heads},
+                   {"head_dim", shape.head_dim},   {"dtype", name(shape.dtype)},   {"causal", shape.mask.causal},
+                   {"seed", plan_.model.seed}};
+  return json;
+}
+
+void Run::print_header() const {
+  if (!talks()) return;
+  const AttentionSpec& shape = plan_.model.attention;
+  fmt::print("{}", facts_text({{"input", options_.input},
+                               {"tokens", fmt::format("{} x {}", shape.batch, shape.seq_q)},
+                               {"model", model_text(plan_.model)},
+                               {"ranks x threads", fmt::format("{} x {}", world_.size(), plan_.shape.threads)},
+                               {"backend", std::string(stack_.ring().backend())},
+                               {"exchange", std::string(name(stack_.ring().exchange()))},
+                               {"layout", std::string(name(stack_.layout().kind()))},
+                               {"planned memory", bytes_text(static_cast<double>(stack::total_bytes(plan_.memory))) +
+                                                      " on the largest rank"}}));
+  std::fflush(stdout);
+}
+
+void Run::print_summary(const Report& report) const {
+  if (!talks()) return;
+  const auto peak = *std::max_element(report.peak_rss_bytes.begin(), report.peak_rss_bytes.end());
+  std::vector<std::pair<std::string, std::string>> facts{
+      {"work", fmt::format("{} at {:.4f} TFLOP/s of visible pairs", seconds_text(report.seconds), tflops(report))},
+      {"peak memory", bytes_text(static_cast<double>(peak)) + " on the largest rank"}};
+  if (report.verify) {
+    facts.emplace_back("verified", fmt::format("{} rows per layer in f64, largest error {:.2e} (relative {:.2e})",
+                                               report.verify->rows, report.verify->max_abs_error,
+                                               report.verify->max_rel_error));
+  }
+  facts.emplace_back("digest", digest_);
+  if (gradient_digest_) facts.emplace_back("gradient digest", *gradient_digest_);
+  if (!options_.output.empty()) facts.emplace_back("written", options_.output);
+  fmt::print("\n{}\n{}", layers_table(lines_), facts_text(facts));
+}
+
+ExitCode print_dry_run(const Communicator& world, const RunOptions& options, const Plan& plan) {
+  if (world.rank() != 0) return ExitCode::done;
+  fmt::print("{}\n{}", facts_text({{"input", options.input.empty() ? "none" : options.input},
+                                   {"tokens", fmt::format("{} x {}", plan.model.attention.batch, plan.model.attention.seq_q)},
+                                   {"model", model_text(plan.model)},
+                                   {"ranks x threads", fmt::format("{} x {}", world.size(), plan.shape.threads)},
+                                   {"layout", std::string(name(plan.shape.layout.kind))}}),
+             memory_table(plan.memory, available_memory()));
+  return ExitCode::done;
+}
+
+ExitCode run(const Communicator& world, const RunOptions& options) {
+  std::optional<RunInput> input;
+  if (!options.input.empty()) input.emplace(world, options.input);
+  const int threads = planned_threads(world, options);
+  Plan plan;
+  together(world, [&] { plan = make_plan(world, options, input ? &*input : nullptr, threads); });
+  if (options.dry_run) return print_dry_run(world, options, plan);
+  check_memory(world, stack::total_bytes(plan.memory),
+               fmt::format("a run over {} tokens", plan.model.attention.seq_q));
+  const ReportFile report_file(world, options.attention.report);
+  Run work(world, options, plan, *input);
+  work.forward();
+  if (options.attention.backward) work.backward();
+  work.finish(report_file);
+  return ExitCode::done;
+}
+
+Job parse(std::span<const std::string> arguments) {
+  return [options = parse_run_options(arguments)](const Communicator& world) { return run(world, options); };
+}
+
+}  // namespace
+
+Command run_command() { return {"run", "a stack of attention layers over a real input", run_help, parse}; }
+
+}  // namespace annulus::launch

@@ -1,0 +1,30 @@
+/// What `annulus run` prints for people.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/stack/comparison.hpp"
+#include "runtime/stack/memory_plan.hpp"
+#include "runtime/stack/stack.hpp"
+
+namespace annulus::launch {
+
+/// One line of the table: a layer in one direction, with its verification if there was one.
+struct RunLine {
+  stack::LayerCost cost;
+  std::optional<stack::LayerErrors> errors;
+};
+
+/// "2 layers, 4 heads of 64 (2 kv heads), width 256, f32, causal".
+std::string model_text(const stack::ModelSpec& model);
+std::string layers_table(const std::vector<RunLine>& lines);
+/// Items, their sum and what the node of rank 0 has.
+std::string memory_table(const std::vector<stack::MemoryItem>& plan, std::uint64_t available);
+/// "1.2 s", "35 ms".
+std::string seconds_text(double seconds);
+
+}  // namespace annulus::launch
