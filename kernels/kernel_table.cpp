@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <ranges>
 
 #include "kernels/base/error.hpp"
 #include "kernels/cuda/cuda_table.hpp"
@@ -21,7 +20,7 @@ bool takes(const KernelTable& table, DType dtype) { return dtype != DType::f64 |
 /// The last row that runs here and takes `dtype`; the reference does always.
 const KernelTable& best_on_cpu(DType dtype) {
   const auto tables = kernel_tables();
-  const auto best = std::ranges::find_if(tables | std::views::reverse, [dtype](const KernelTable& table) {
+  const auto best = std::find_if(tables.rbegin(), tables.rend(), [dtype](const KernelTable& table) {
     return table.name != device_backend && table.unavailable.empty() && takes(table, dtype);
   });
   return *best;

@@ -52,7 +52,7 @@ TEST(BufferMemory, OfNoElementsIsNull) {
 }
 
 TEST(BufferMemory, SaysHowMuchItCouldNotGet) {
-  EXPECT_THROW(Buffer<double>(std::numeric_limits<std::int64_t>::max()), ResourceError);
+  EXPECT_THROW(Buffer<double>{std::numeric_limits<std::int64_t>::max()}, ResourceError);
   try {
     const Buffer<std::byte> huge(std::int64_t{1} << 60);
     ADD_FAILURE() << "2^60 bytes were granted";
