@@ -20,9 +20,10 @@ std::string quoted(const std::string& word) {
   return text + "'";
 }
 
-std::string quoted(const std::vector<std::string>& words) {
-  std::string text = " " + quoted(ANNULUS_TEST_PROGRAM);
-  for (const std::string& word : words) text += " " + quoted(word);
+/// The program and its words, for the shell.
+std::string line_of(const RankCommand& command) {
+  std::string text = " " + quoted(command.program.empty() ? ANNULUS_TEST_PROGRAM : command.program);
+  for (const std::string& word : command.words) text += " " + quoted(word);
   return text;
 }
 
@@ -52,16 +53,20 @@ std::vector<std::string> Outcome::messages() const {
 }
 
 Outcome run_program(int np, const std::vector<std::string>& words) {
-  if (np == plainly) return run(quoted(words));
-  return run(ANNULUS_TEST_LAUNCHER " " + std::to_string(np) + " " ANNULUS_TEST_LAUNCHER_FLAGS + quoted(words));
+  const std::string line = line_of({.program = {}, .words = words, .folder = {}});
+  if (np == plainly) return run(line);
+  return run(ANNULUS_TEST_LAUNCHER " " ANNULUS_TEST_LAUNCHER_FLAGS " " ANNULUS_TEST_NUMPROC_FLAG " " +
+             std::to_string(np) + line);
 }
 
-Outcome run_programs(const std::vector<std::vector<std::string>>& words_of_rank) {
-  std::string command = ANNULUS_TEST_LAUNCHER " 1 " ANNULUS_TEST_LAUNCHER_FLAGS + quoted(words_of_rank.at(0));
-  for (std::size_t rank = 1; rank < words_of_rank.size(); ++rank) {
-    command += " : " ANNULUS_TEST_NUMPROC_FLAG " 1" + quoted(words_of_rank[rank]);
+Outcome run_ranks(const std::vector<RankCommand>& commands) {
+  std::string line = ANNULUS_TEST_LAUNCHER " " ANNULUS_TEST_LAUNCHER_FLAGS;
+  for (std::size_t rank = 0; rank < commands.size(); ++rank) {
+    line += (rank > 0 ? " : " : " ") + std::string(ANNULUS_TEST_NUMPROC_FLAG " 1");
+    if (!commands[rank].folder.empty()) line += " -wdir " + quoted(commands[rank].folder);
+    line += line_of(commands[rank]);
   }
-  return run(command);
+  return run(line);
 }
 
 Folder::Folder() {

@@ -24,8 +24,15 @@ inline constexpr int plainly = 0;
 /// Runs `annulus WORDS...`, plainly or on np ranks under the MPI launcher, for a minute at most.
 Outcome run_program(int np, const std::vector<std::string>& words);
 
-/// As run_program, with ranks started by different words each: word lists separated as the launcher's ":" does.
-Outcome run_programs(const std::vector<std::vector<std::string>>& words_of_rank);
+/// What one rank runs, where ranks differ.
+struct RankCommand {
+  std::string program = {};  ///< empty: annulus
+  std::vector<std::string> words = {};
+  std::string folder = {};  ///< empty: that of the test
+};
+
+/// One rank per command, under the MPI launcher.
+Outcome run_ranks(const std::vector<RankCommand>& commands);
 
 /// A folder of its own for a test, removed at the end.
 class Folder {

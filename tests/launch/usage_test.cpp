@@ -124,28 +124,5 @@ TEST(Info, NamesBackendsAndRanks) {
   }
 }
 
-TEST(CommandLine, ThatDiffersBetweenRanksNamesThem) {
-  const Folder folder;
-  write_attend_input(folder / "in.h5", {});
-  const std::vector<std::string> common{"attend", folder / "in.h5", folder / "out.h5"};
-  const std::vector<std::string> other{"attend", folder / "in.h5", folder / "other.h5"};
-  const Outcome outcome = run_programs({common, other, common});
-  EXPECT_EQ(outcome.code, 2) << outcome.err;
-  ASSERT_EQ(outcome.messages().size(), 1U) << outcome.err;
-  EXPECT_NE(outcome.messages()[0].find("rank 1"), std::string::npos) << outcome.messages()[0];
-  EXPECT_EQ(folder.names(), std::set<std::string>{"in.h5"});
-}
-
-TEST(CommandLine, ThatIsWrongOnOneRankEndsAll) {
-  const Folder folder;
-  write_attend_input(folder / "in.h5", {});
-  const std::vector<std::string> common{"attend", folder / "in.h5", folder / "out.h5"};
-  const std::vector<std::string> wrong{"attend", folder / "in.h5", folder / "out.h5", "--nonsense"};
-  const Outcome outcome = run_programs({common, common, wrong});
-  EXPECT_EQ(outcome.code, 2) << outcome.err;
-  ASSERT_EQ(outcome.messages().size(), 1U) << outcome.err;
-  EXPECT_NE(outcome.messages()[0].find("rank 2"), std::string::npos) << outcome.messages()[0];
-}
-
 }  // namespace
 }  // namespace annulus::test
