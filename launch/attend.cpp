@@ -115,6 +115,12 @@ std::vector<TensorInfo> output_datasets(const AttentionSpec& spec, bool backward
   return datasets;
 }
 
+std::string shape_text(const AttentionSpec& spec) {
+  return fmt::format("q [{0}, {1}, {2}, {3}], k and v [{0}, {4}, {5}, {3}] in {6}, {7}", spec.batch, spec.seq_q,
+                     spec.heads, spec.head_dim, spec.seq_k, spec.kv_heads, name(spec.dtype),
+                     Mask(spec.mask, spec.seq_q, spec.seq_k).describe());
+}
+
 /// One `attend` on one rank, step by step.
 class Attend {
  public:
@@ -123,6 +129,8 @@ class Attend {
 
   /// Collective.
   Report run(const std::string& input);
+  /// "q [2, 11, 4, 8], k and v [2, 11, 2, 8] in f32, causal", once run.
+  const std::string& shape() const { return shape_; }
 
  private:
   AttendProblem open(const TensorReader& file);
@@ -136,6 +144,7 @@ class Attend {
   const AttentionOptions& options_;
   const std::string& output_;
   ProgressLine progress_;
+  std::string shape_;
   std::optional<Layout> q_layout_;
   std::optional<Layout> k_layout_;
   std::optional<Shards> shards_;
@@ -152,6 +161,7 @@ AttendProblem Attend::open(const TensorReader& file) {
     k_layout_.emplace(options_.resolved_layout(), problem.spec.seq_k, world_.size());
   });
   check_memory(world_, bytes, "attention on this input");
+  shape_ = shape_text(problem.spec);
   return problem;
 }
 
@@ -238,27 +248,29 @@ Report Attend::run(const std::string& input) {
   return report;
 }
 
-std::string summary(const Report& report, const AttendOptions& options) {
+std::string summary(const Report& report, const std::string& shape, const std::string& output) {
+  const std::uint64_t peak = *std::max_element(report.peak_rss_bytes.begin(), report.peak_rss_bytes.end());
   const std::string facts =
-      facts_text({{"output", options.output},
-                  {"ranks", fmt::format("{} with {} threads each", report.ranks, report.threads)},
+      facts_text({{"output", output},
+                  {"shape", shape},
+                  {"ranks", fmt::format("{}, threads per rank: {}", report.ranks, report.threads)},
                   {"backend", report.backend},
                   {"exchange", report.exchange},
                   {"layout", report.layout},
-                  {"seq_len", std::to_string(report.seq_len)},
                   {"speed", fmt::format("{:.4f} TFLOP/s in {:.3f} s", tflops(report), report.seconds)},
-                  {"memory", fmt::format("{} on the largest rank",
-                                         bytes_text(static_cast<double>(*std::max_element(
-                                             report.peak_rss_bytes.begin(), report.peak_rss_bytes.end()))))}});
+                  {"memory", fmt::format("{} on the largest rank", bytes_text(static_cast<double>(peak)))}});
   return facts + "\n" + layer_table(report.layers);
 }
 
 ExitCode attend(const Communicator& world, const AttendOptions& options) {
   together(world, [&] { check_distinct(options.input, options.output); });
   const ReportFile report_file(world, options.attention.report);
-  const Report report = Attend(world, options).run(options.input);
+  Attend work(world, options);
+  const Report report = work.run(options.input);
   report_file.write(world, to_json(report));
-  if (world.rank() == 0 && options.attention.report != "-") fmt::print("{}", summary(report, options));
+  if (world.rank() == 0 && options.attention.report != "-") {
+    fmt::print("{}", summary(report, work.shape(), options.output));
+  }
   return ExitCode::done;
 }
 
