@@ -43,7 +43,8 @@ void together(const Communicator& comm, Work&& work) {
 }
 
 /// Collective: opens a call. Throws together if any verdict is a failure, or a UsageError that names the ranks whose
-/// `settings` hash differs from the majority's. `what` names the settings in the message. Costs one 24-byte allreduce.
+/// `settings` hash differs from the majority's. `what` names the settings in the message. Costs one 24-byte allreduce: a
+/// hash carried by a hop would warn one neighbour, and the rest of the ring would wait for the two that stop.
 void agree_on_settings(const Communicator& comm, std::uint64_t settings, std::string_view what, const Verdict& mine);
 
 }  // namespace annulus
