@@ -8,7 +8,8 @@
 
 namespace {
 
-/// Prints failures with their rank and keeps ranks in step: none enters a test while another is still in the one before.
+/// Prints failures with their rank and keeps ranks in step: none enters a test while another is still in the one
+/// before.
 class RankReporter : public testing::EmptyTestEventListener {
  public:
   explicit RankReporter(int rank) : rank_(rank) {}
