@@ -1,0 +1,168 @@
+/// What is decided before a stack runs: its shape, its weights, its memory, its sampled rows; and the verdict on them.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/stack/model.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <set>
+
+#include "runtime/stack/comparison.hpp"
+#include "runtime/stack/memory_plan.hpp"
+#include "runtime/stack/samples.hpp"
+
+namespace annulus::stack {
+namespace {
+
+ModelSpec small() {
+  ModelSpec model;
+  model.attention = {.seq_q = 40, .seq_k = 40, .heads = 4, .kv_heads = 2, .head_dim = 8, .mask = {.causal = true}};
+  return model;
+}
+
+std::vector<float> qkv_weights(const ModelSpec& model, std::int64_t layer, int threads = 1) {
+  Workers workers(threads);
+  const LayerWeights weights = layer_weights(model, layer, workers);
+  return {weights.qkv.span().begin(), weights.qkv.span().end()};
+}
+
+TEST(Weights, DependOnSeedLayerAndMatrixAlone) {
+  const ModelSpec model = small();
+  const std::vector<float> first = qkv_weights(model, 0);
+  EXPECT_EQ(qkv_weights(model, 0, 3), first);
+  ModelSpec deeper = model;
+  deeper.layers = 9;
+  deeper.attention.seq_q = deeper.attention.seq_k = 999;
+  EXPECT_EQ(qkv_weights(deeper, 0), first);
+  EXPECT_NE(qkv_weights(model, 1), first);
+  ModelSpec other = model;
+  other.seed = 1;
+  EXPECT_NE(qkv_weights(other, 0), first);
+  const auto width = static_cast<std::ptrdiff_t>(model.width());
+  EXPECT_FALSE(std::equal(first.begin(), first.begin() + width, first.begin() + width * width)) << "Wk repeats Wq";
+}
+
+TEST(Weights, HaveVarianceOneOverWidth) {
+  const ModelSpec model = small();
+  const std::vector<float> weights = qkv_weights(model, 0);
+  const auto count = static_cast<double>(weights.size());
+  EXPECT_NEAR(std::accumulate(weights.begin(), weights.end(), 0.0) / count, 0, 0.02);
+  EXPECT_NEAR(std::inner_product(weights.begin(), weights.end(), weights.begin(), 0.0) / count, 1.0 / 32, 0.003);
+}
+
+TEST(Model, RefusesShapesThatNoStackHas) {
+  const std::vector<std::function<void(ModelSpec&)>> changes{
+      [](ModelSpec& m) { m.layers = 0; },
+      [](ModelSpec& m) { m.attention.seq_k = 41; },
+      [](ModelSpec& m) { m.attention.seq_q = m.attention.seq_k = 0; },
+      [](ModelSpec& m) { m.attention.kv_heads = 3; },
+      [](ModelSpec& m) { m.attention.sink = true; },
+      [](ModelSpec& m) { m.attention.alibi_slopes = {1, 1, 1, 1}; },
+      [](ModelSpec& m) { m.attention.dtype = DType::f64; },
+      [](ModelSpec& m) { m.attention.heads = m.attention.kv_heads = std::int64_t{1} << 30; }};
+  EXPECT_NO_THROW(check(small()));
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    ModelSpec model = small();
+    changes[i](model);
+    EXPECT_THROW(check(model), UsageError) << "change " << i;
+  }
+}
+
+std::uint64_t planned(std::int64_t seq_len, int ranks, kernels::Direction direction, std::int64_t layers = 2) {
+  ModelSpec model = small();
+  model.layers = layers;
+  model.attention.seq_q = model.attention.seq_k = seq_len;
+  const RunShape run{.ranks = ranks, .direction = direction, .verify_rows = 8};
+  return total_bytes(memory_plan(model, run, kernels::kernel_table("portable", DType::f32)));
+}
+
+TEST(MemoryPlan, FallsWithTheRanks) {
+  using kernels::Direction;
+  constexpr std::int64_t long_seq = std::int64_t{1} << 22;
+  for (const Direction direction : {Direction::forward, Direction::backward}) {
+    const auto alone = static_cast<double>(planned(long_seq, 1, direction));
+    EXPECT_LT(static_cast<double>(planned(long_seq, 8, direction)), alone / 6);
+  }
+}
+
+TEST(MemoryPlan, GrowsWithTheLayersInBackwardOnly) {
+  using kernels::Direction;
+  constexpr std::int64_t seq = 1 << 16;
+  EXPECT_EQ(planned(seq, 4, Direction::forward, 2), planned(seq, 4, Direction::forward, 20));
+  EXPECT_LT(planned(seq, 4, Direction::backward, 2), planned(seq, 4, Direction::backward, 20));
+}
+
+TEST(MemoryPlan, RefusesSizesBeyond63Bits) {
+  for (const std::int64_t seq : {std::int64_t{1} << 55, std::numeric_limits<std::int64_t>::max()}) {
+    EXPECT_THROW(planned(seq, 1, kernels::Direction::forward), ResourceError) << seq;
+    EXPECT_THROW(planned(seq, 8, kernels::Direction::backward), ResourceError) << seq;
+  }
+}
+
+TEST(Samples, HoldTheEdgesOfAllShards) {
+  for (const LayoutKind kind : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
+    const Layout layout(kind, 101, 5);
+    const std::vector<Sample> samples = sample_rows(layout, 2, 40, 7);
+    EXPECT_EQ(samples.size(), 40U);
+    EXPECT_TRUE(std::is_sorted(samples.begin(), samples.end()));
+    const std::set<Sample> chosen(samples.begin(), samples.end());
+    EXPECT_EQ(chosen.size(), samples.size());
+    EXPECT_TRUE(chosen.contains({0, 0}) && chosen.contains({1, 100}));
+    for (int rank = 0; rank < 5; ++rank) {
+      EXPECT_TRUE(chosen.contains({0, layout.position(rank, 0)})) << name(kind) << " " << rank;
+      EXPECT_TRUE(chosen.contains({0, layout.position(rank, layout.rows(rank) - 1)})) << name(kind) << " " << rank;
+    }
+  }
+}
+
+TEST(Samples, AreEveryRowWhenMoreAreWanted) {
+  const std::vector<Sample> samples = sample_rows(Layout(LayoutKind::zigzag, 3, 8), 2, 1000, 0);
+  EXPECT_EQ(samples, (std::vector<Sample>{{0, 0}, {0, 1}, {0, 2}, {1, 0}, {1, 1}, {1, 2}}));
+}
+
+/// The verdict on one row of `out` with this error; the plain computation is off by `plain_error`.
+void judge(DType dtype, double error, double plain_error) {
+  const std::vector<double> expected{4, -2};
+  const std::vector<double> stored{4 + error, -2};
+  const std::vector<double> plain{4, -2 + plain_error};
+  Comparison comparison(1);
+  comparison.add(Stage::out, 0, {stored, expected, plain, expected});
+  const std::vector<Sample> samples{{1, 17}};
+  comparison.verdict(3, dtype, samples);
+}
+
+TEST(Comparison, AllowsOneIn1e5OfTheLargestElementInF32) {
+  EXPECT_NO_THROW(judge(DType::f32, 3.9e-5, 1));
+  EXPECT_THROW(judge(DType::f32, 4.1e-5, 1), Error);
+}
+
+TEST(Comparison, AllowsTwiceThePlainErrorIn16Bits) {
+  EXPECT_NO_THROW(judge(DType::bf16, 0.019, 0.01));
+  EXPECT_THROW(judge(DType::bf16, 0.021, 0.01), Error);
+}
+
+TEST(Comparison, NeverExcusesWhatIsNotFinite) {
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  for (const double bad : {inf, -inf, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_THROW(judge(DType::f32, bad, 0), Error) << bad;
+    EXPECT_THROW(judge(DType::f16, bad, 0.01), Error) << bad;
+    EXPECT_THROW(judge(DType::f16, bad, bad), Error) << "the plain computation overflows, too";
+    EXPECT_THROW(judge(DType::f16, 1, bad), Error) << "an overflow somewhere excuses no error elsewhere";
+  }
+}
+
+TEST(Comparison, NamesLayerStageRowAndBatch) {
+  try {
+    judge(DType::f32, 1, 0);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::verification);
+    EXPECT_TRUE(std::string(error.what()).starts_with("layer 3: out of row 17 (batch 1) is 1 off")) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace annulus::stack
