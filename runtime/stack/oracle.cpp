@@ -105,13 +105,13 @@ AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q,
                            std::span<double> scores) {
   const std::int64_t count = keys.visible.end - keys.visible.begin;
   scores = scores.first(static_cast<std::size_t>(std::max<std::int64_t>(count, 0)));
-  const std::vector<double> zero(q.size());
   AttentionParts parts;
+  for (std::vector<double>* sums : {&parts.exact.weighted, &parts.plain.weighted, &parts.magnitude}) sums->resize(q.size());
   with_dtype(spec.dtype, [&](auto type) {
     using T = decltype(type);
     scores_of<T>(spec, q, keys, scores);
-    const double max = largest(scores);
-    parts = {{max, 0, zero}, {round_to(spec.dtype, max), 0, zero}, zero, 0};
+    parts.exact.max = largest(scores);
+    parts.plain.max = round_to(spec.dtype, parts.exact.max);
     for (const double score : scores) parts.largest_score = std::max(parts.largest_score, std::abs(score));
     weigh<T>(scores, keys, parts);
   });

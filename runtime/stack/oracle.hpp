@@ -27,7 +27,7 @@ std::vector<double> residual_row(const ModelSpec& model, const LayerWeights& wei
 
 /// What one rank's keys add to the attention of one query row and head; sums are relative to exp(max).
 struct AttentionPart {
-  double max;  ///< -infinity without keys
+  double max = 0;  ///< -infinity without keys
   double sum = 0;
   std::vector<double> weighted;  ///< [head_dim] sum_j p_j v_j
 };
