@@ -40,7 +40,8 @@ Comparison::Comparison(std::size_t samples) : samples_(samples), values_((stages
 
 void Comparison::add(Stage stage, std::size_t sample, const StageRow& row) {
   values_[index(stage, error, sample)] = largest_distance(row.stored, row.expected);
-  values_[index(stage, plain_error, sample)] = largest_distance(row.plain, row.expected);
+  const double plain = largest_distance(row.plain, row.expected);
+  values_[index(stage, plain_error, sample)] = std::isfinite(plain) ? plain : 0;  // an overflow excuses nothing
   values_[index(stage, scale, sample)] = largest_finite(row.scale);
 }
 
@@ -50,8 +51,7 @@ void Comparison::add_score(std::size_t sample, double largest_score) {
 }
 
 double Comparison::largest(Stage stage, Column column) const {
-  const auto begin = values_.begin() + static_cast<std::ptrdiff_t>(index(stage, column, 0));
-  return *std::max_element(begin, begin + static_cast<std::ptrdiff_t>(samples_));
+  return largest_finite(std::span(values_).subspan(index(stage, column, 0), samples_));
 }
 
 double Comparison::tolerance(Stage stage, DType dtype) const {
@@ -71,10 +71,11 @@ LayerErrors Comparison::verdict(std::int64_t layer, DType dtype, std::span<const
     for (std::size_t sample = 0; sample < samples_; ++sample) {
       const double found = values_[index(stage, error, sample)];
       if (!(found <= allowed)) {
-        throw Error(ExitCode::verification,
-                    fmt::format("layer {}: {} of row {} (batch {}) is {:.3g} off its f64 recomputation, tolerance {:.3g} "
-                                "(the results are not to be trusted); try --backend reference or --exchange messages",
-                                layer, stage_names[s], samples[sample].pos, samples[sample].batch, found, allowed));
+        throw Error(
+            ExitCode::verification,
+            fmt::format("layer {}: {} of row {} (batch {}) is {:.3g} off its f64 recomputation, tolerance {:.3g} "
+                        "(the results are not to be trusted); try --backend reference or --exchange messages",
+                        layer, stage_names[s], samples[sample].pos, samples[sample].batch, found, allowed));
       }
     }
     const double worst = largest(stage, error);

@@ -54,6 +54,7 @@ class Comparison {
   std::size_t index(Stage stage, Column column, std::size_t sample) const {
     return (static_cast<std::size_t>(stage) * columns + column) * samples_ + sample;
   }
+  /// Of the finite ones: a plain row that overflows its dtype must not make every error look small.
   double largest(Stage stage, Column column) const;
   double tolerance(Stage stage, DType dtype) const;
 

@@ -26,7 +26,10 @@ void fill(float* matrix, std::int64_t rows, std::int64_t width, const Seeded& ra
 void check(const ModelSpec& model) {
   const AttentionSpec& shape = model.attention;
   check_spec(shape);
-  if (model.layers < 1) throw UsageError("a stack needs at least one layer; try --layers 2");
+  constexpr std::int64_t most_layers = 1'000'000;  // costs and reports keep a line for each
+  if (model.layers < 1 || model.layers > most_layers) {
+    throw UsageError("a stack of " + std::to_string(model.layers) + " layers (1 to 1000000 are possible); try --layers 2");
+  }
   if (shape.seq_q != shape.seq_k || shape.seq_q < 1) {
     throw UsageError("a stack attends to its own sequence of at least one token; seq_q must equal seq_k");
   }

@@ -106,7 +106,8 @@ AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q,
   const std::int64_t count = keys.visible.end - keys.visible.begin;
   scores = scores.first(static_cast<std::size_t>(std::max<std::int64_t>(count, 0)));
   AttentionParts parts;
-  for (std::vector<double>* sums : {&parts.exact.weighted, &parts.plain.weighted, &parts.magnitude}) sums->resize(q.size());
+  for (std::vector<double>* sums : {&parts.exact.weighted, &parts.plain.weighted, &parts.magnitude})
+    sums->resize(q.size());
   with_dtype(spec.dtype, [&](auto type) {
     using T = decltype(type);
     scores_of<T>(spec, q, keys, scores);

@@ -25,8 +25,8 @@ std::vector<std::byte> whole_tensor(std::int64_t batch, std::int64_t seq, std::i
   return bytes;
 }
 
-std::vector<std::byte> shard_of(const std::vector<std::byte>& whole, const Layout& layout, int rank,
-                                std::int64_t batch, std::int64_t row_bytes) {
+std::vector<std::byte> shard_of(const std::vector<std::byte>& whole, const Layout& layout, int rank, std::int64_t batch,
+                                std::int64_t row_bytes) {
   std::vector<std::byte> shard;
   for (std::int64_t b = 0; b < batch; ++b) {
     for (const std::int64_t pos : layout.positions(rank)) {
@@ -40,9 +40,9 @@ std::vector<std::byte> shard_of(const std::vector<std::byte>& whole, const Layou
 TEST(Digest, IsThatOfTheRowsInGlobalOrder) {
   const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
   constexpr std::int64_t batch = 2, row_bytes = 12;
-  for (const Case& tested : {Case{LayoutKind::contiguous, 41, 1}, Case{LayoutKind::zigzag, 41, 1},
-                             Case{LayoutKind::striped, 41, 1}, Case{LayoutKind::striped, 41, 4},
-                             Case{LayoutKind::zigzag, 3, 1}, Case{LayoutKind::contiguous, 1, 1}}) {
+  for (const Case& tested :
+       {Case{LayoutKind::contiguous, 41, 1}, Case{LayoutKind::zigzag, 41, 1}, Case{LayoutKind::striped, 41, 1},
+        Case{LayoutKind::striped, 41, 4}, Case{LayoutKind::zigzag, 3, 1}, Case{LayoutKind::contiguous, 1, 1}}) {
     const Layout layout(tested.kind, tested.seq, comm.size(), tested.stripe);
     const std::vector<std::byte> whole = whole_tensor(batch, tested.seq, row_bytes);
     const std::vector<std::byte> rows = shard_of(whole, layout, comm.rank(), batch, row_bytes);

@@ -60,7 +60,9 @@ TEST(Model, RefusesShapesThatNoStackHas) {
       [](ModelSpec& m) { m.attention.seq_q = m.attention.seq_k = 0; },
       [](ModelSpec& m) { m.attention.kv_heads = 3; },
       [](ModelSpec& m) { m.attention.sink = true; },
-      [](ModelSpec& m) { m.attention.alibi_slopes = {1, 1, 1, 1}; },
+      [](ModelSpec& m) {
+        m.attention.alibi_slopes = {1, 1, 1, 1};
+      },
       [](ModelSpec& m) { m.attention.dtype = DType::f64; },
       [](ModelSpec& m) { m.attention.heads = m.attention.kv_heads = std::int64_t{1} << 30; }};
   EXPECT_NO_THROW(check(small()));
@@ -75,7 +77,7 @@ std::uint64_t planned(std::int64_t seq_len, int ranks, kernels::Direction direct
   ModelSpec model = small();
   model.layers = layers;
   model.attention.seq_q = model.attention.seq_k = seq_len;
-  const RunShape run{.ranks = ranks, .direction = direction, .verify_rows = 8};
+  const RunShape run{.layout = {}, .ranks = ranks, .direction = direction, .verify_rows = 8};
   return total_bytes(memory_plan(model, run, kernels::kernel_table("portable", DType::f32)));
 }
 
