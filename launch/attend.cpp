@@ -8,6 +8,7 @@
 
 #include "launch/attend_input.hpp"
 #include "launch/command.hpp"
+#include "launch/distinct_files.hpp"
 #include "launch/memory.hpp"
 #include "launch/options.hpp"
 #include "launch/progress.hpp"
@@ -263,7 +264,10 @@ std::string summary(const Report& report, const std::string& shape, const std::s
 }
 
 ExitCode attend(const Communicator& world, const AttendOptions& options) {
-  together(world, [&] { check_distinct(options.input, options.output); });
+  together(world, [&] {
+    check_distinct(std::array<NamedFile, 3>{
+        {{"IN", options.input}, {"OUT", options.output}, {"--report", options.attention.report}}});
+  });
   const ReportFile report_file(world, options.attention.report);
   Attend work(world, options);
   const Report report = work.run(options.input);

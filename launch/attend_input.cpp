@@ -6,7 +6,6 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
-#include <filesystem>
 
 #include "kernels/kernel_table.hpp"
 
@@ -101,12 +100,6 @@ AttendProblem attend_problem(const TensorReader& file, const AttentionOptions& o
   problem.spec.sink = !problem.sink.empty();
   check_fits(problem.spec, options);
   return problem;
-}
-
-void check_distinct(const std::string& input, const std::string& output) {
-  std::error_code absent;
-  if (input != output && !std::filesystem::equivalent(input, output, absent)) return;
-  throw UsageError(fmt::format("IN and OUT are the same file '{}' (the input would be lost); try another OUT", output));
 }
 
 }  // namespace annulus::launch

@@ -23,7 +23,4 @@ std::vector<std::string> attend_datasets();
 /// Local. Throws InputError for missing, misshaped or senseless datasets, UsageError for options that do not fit them.
 AttendProblem attend_problem(const TensorReader& file, const AttentionOptions& options);
 
-/// Local, same everywhere: throws UsageError if both names mean one file, also through links.
-void check_distinct(const std::string& input, const std::string& output);
-
 }  // namespace annulus::launch

@@ -10,6 +10,7 @@
 namespace annulus::launch {
 namespace {
 
+constexpr double smallest_scale = 1e-6;
 constexpr double largest_scale = 1e6;  ///< scores beyond f32's range of exp2 arguments help nobody
 constexpr std::int64_t most_threads = 4096;
 
@@ -64,7 +65,7 @@ void add_mask_options(Options& options, AttentionOptions& target, MaskDefault ma
   } else {
     options.flag_off("no-causal", target.causal, "a token sees everything (default: itself and what came before it)");
   }
-  options.real("softmax-scale", "X", target.softmax_scale, -largest_scale, largest_scale,
+  options.real("softmax-scale", "X", target.softmax_scale, smallest_scale, largest_scale,
                "factor of the scores (default: 1/sqrt(head_dim))");
   options.real("softcap", "X", target.softcap, 0, largest_scale, "bound scores smoothly to (-X, X); 0: no bound");
   add_choice_of_layout(options, target);
@@ -87,6 +88,9 @@ void add_execution_options(Options& options, AttentionOptions& target) {
 }
 
 void check_attention_options(const AttentionOptions& options) {
+  if (options.softcap.value_or(0) != 0 && *options.softcap < smallest_scale) {
+    throw UsageError("--softcap is too small (scores would all be 0); try 0 for none, or a number from 1e-6 to 1e6");
+  }
   // A file may hold f64 without --dtype; attend checks again with what it found.
   (void)kernels::kernel_table(options.backend, options.dtype.value_or(DType::f32));
 }

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "launch/command.hpp"
+#include "launch/distinct_files.hpp"
 #include "launch/memory.hpp"
 #include "launch/progress.hpp"
 #include "launch/report.hpp"
@@ -297,6 +298,11 @@ ExitCode print_dry_run(const Communicator& world, const RunOptions& options, con
 }
 
 ExitCode run(const Communicator& world, const RunOptions& options) {
+  together(world, [&] {
+    check_distinct(std::array<NamedFile, 3>{{{"--input", input_path(options.input)},
+                                             {"--output", options.output},
+                                             {"--report", options.attention.report}}});
+  });
   std::optional<RunInput> input;
   if (!options.input.empty()) input.emplace(world, options.input);
   const int threads = planned_threads(world, options);

@@ -22,6 +22,8 @@ std::pair<std::string, std::string> split(const std::string& words) {
 
 }  // namespace
 
+std::string input_path(const std::string& words) { return split(words).first; }
+
 RunInput::RunInput(const Communicator& world, const std::string& words) {
   const auto [path, dataset] = split(words);
   dataset_ = dataset;

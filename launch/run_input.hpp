@@ -14,6 +14,9 @@
 
 namespace annulus::launch {
 
+/// The file that --input FILE or FILE.h5:/dataset names.
+std::string input_path(const std::string& words);
+
 class RunInput {
  public:
   /// Collective. `words` is FILE or FILE.h5:/dataset. Throws InputError together.

@@ -7,7 +7,7 @@
 
 namespace annulus {
 
-/// Exit codes of the program (DESIGN section 9); the library attaches them to its exceptions.
+/// Exit codes of the program; the library attaches them to its exceptions.
 enum class ExitCode : int {
   done = 0,
   usage = 2,          ///< wrong arguments

@@ -11,6 +11,8 @@ namespace annulus {
 namespace {
 
 constexpr std::int64_t max_head_dim = 256;
+constexpr double smallest_scale = 1e-6;
+constexpr double largest_scale = 1e6;
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw UsageError(message);
@@ -29,11 +31,13 @@ void check_heads(const AttentionSpec& spec) {
 }
 
 void check_scores(const AttentionSpec& spec) {
-  // Not 0: a masked score is -infinity, and 0 times that is no number. Not negative: the largest q.k bounds the row.
-  require(!spec.softmax_scale || (std::isfinite(*spec.softmax_scale) && *spec.softmax_scale > 0),
-          "softmax_scale must be a positive, finite number (scores are softmax_scale * q.k); try 1/sqrt(head_dim)");
-  require(std::isfinite(spec.softcap) && spec.softcap >= 0,
-          "softcap " + std::to_string(spec.softcap) + " is not a limit (scores are bounded by it); try 0 for none, or 30");
+  // Not 0, also once it is f32: a masked score is -infinity, and 0 times that is no number. Not negative: the largest q.k
+  // bounds the row. The range keeps softmax_scale / softcap far from the ends of f32.
+  const auto in_range = [](double x) { return x >= smallest_scale && x <= largest_scale; };
+  require(!spec.softmax_scale || in_range(*spec.softmax_scale),
+          "softmax_scale must be a number from 1e-6 to 1e6 (scores are softmax_scale * q.k); try 1/sqrt(head_dim)");
+  require(spec.softcap == 0 || in_range(spec.softcap),
+          "softcap must be 0 (none) or a number from 1e-6 to 1e6 (scores are bounded by it); try 0, or 30");
   require(spec.alibi_slopes.empty() || static_cast<std::int64_t>(spec.alibi_slopes.size()) == spec.heads,
           text(static_cast<std::int64_t>(spec.alibi_slopes.size())) + " ALiBi slopes for " + text(spec.heads) +
               " heads (one slope per head)");

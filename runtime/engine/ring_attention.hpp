@@ -28,8 +28,8 @@ struct AttentionSpec {
   std::int64_t head_dim = 64;
   DType dtype = DType::f32;  ///< of q, k, v
   MaskSpec mask{};
-  std::optional<double> softmax_scale{};  ///< positive; default 1/sqrt(head_dim)
-  double softcap = 0;                   ///< 0: none
+  std::optional<double> softmax_scale{};  ///< 1e-6 to 1e6; default 1/sqrt(head_dim)
+  double softcap = 0;                   ///< 0: none; else 1e-6 to 1e6
   std::vector<float> alibi_slopes{};      ///< [heads], or empty: none
   bool sink = false;                    ///< calls bring one learned sink logit per head
 };

@@ -53,7 +53,10 @@ TEST(Misuse, SpecsThatMakeNoAttentionAreRefusedEverywhere) {
   expect_refused(with([](auto& s) { s.softmax_scale = std::nan(""); }), "softmax_scale");
   expect_refused(with([](auto& s) { s.softmax_scale = 0; }), "softmax_scale");
   expect_refused(with([](auto& s) { s.softmax_scale = -0.1; }), "softmax_scale");
+  expect_refused(with([](auto& s) { s.softmax_scale = 1e-320; }), "softmax_scale");
+  expect_refused(with([](auto& s) { s.softmax_scale = 1e300; }), "softmax_scale");
   expect_refused(with([](auto& s) { s.softcap = -1; }), "softcap");
+  expect_refused(with([](auto& s) { s.softcap = 1e-300; }), "softcap");
   expect_refused(with([](auto& s) { s.alibi_slopes = {1}; }), "1 ALiBi slopes for 2 heads");
   expect_refused(with([](auto& s) { s.mask.cu_seqlens = {0, 9, 5, 16}; }), "cu_seqlens decreases from 9 to 5");
   expect_refused(with([](auto& s) { s.dtype = DType::f64; }), "", {}, {.backend = "simd"});
