@@ -1,0 +1,290 @@
+/// `annulus run` as a user meets it: what it reports, what it refuses, what it leaves behind.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "tests/launch/program.hpp"
+#include "tests/runtime/checkpoint/plain_hdf5.hpp"
+#include "tests/support/compare.hpp"
+
+namespace annulus::test {
+namespace {
+
+using Json = nlohmann::json;
+
+std::string write_text(const Folder& folder, const std::string& name, std::size_t bytes) {
+  const std::string path = folder / name;
+  std::ofstream file(path, std::ios::binary);
+  for (std::size_t i = 0; i < bytes; ++i) file.put(static_cast<char>('a' + i * i % 23));
+  return path;
+}
+
+Json read_json(const std::string& path) {
+  std::ifstream file(path);
+  return Json::parse(file);
+}
+
+std::vector<std::string> run_words(const std::string& input, std::vector<std::string> extra) {
+  std::vector<std::string> words{"run", "--input", input, "--heads", "2", "--head-dim", "16"};
+  words.insert(words.end(), extra.begin(), extra.end());
+  return words;
+}
+
+TEST(Run, ReportsEveryFieldOfTheContract) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 700);
+  const std::string report = folder / "report.json";
+  const Outcome outcome = run_program(3, run_words(input, {"--layers", "2", "--verify", "5", "--backward", "--exchange",
+                                                           "messages", "--report", report}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json json = read_json(report);
+  EXPECT_EQ(json.at("command"), "run");
+  EXPECT_TRUE(json.at("version").is_string());
+  EXPECT_EQ(json.at("ranks"), 3);
+  EXPECT_GE(json.at("threads").get<int>(), 1);
+  EXPECT_TRUE(json.at("backend").is_string());
+  EXPECT_EQ(json.at("exchange"), "messages");
+  EXPECT_EQ(json.at("layout"), "zigzag");
+  EXPECT_EQ(json.at("seq_len"), 700);
+  EXPECT_GT(json.at("seconds").get<double>(), 0);
+  EXPECT_GT(json.at("tflops").get<double>(), 0);
+  EXPECT_EQ(json.at("peak_rss_bytes").size(), 3U);
+  EXPECT_EQ(json.at("verify").at("rows"), 5);
+  EXPECT_LT(json.at("verify").at("max_rel_error").get<double>(), 1e-5);
+  EXPECT_TRUE(json.at("verify").at("max_abs_error").is_number());
+  EXPECT_EQ(json.at("digest").get<std::string>().size(), 16U);
+  EXPECT_EQ(json.at("gradient_digest").get<std::string>().size(), 16U);
+  ASSERT_EQ(json.at("layers").size(), 4U);
+  // Two hops of three ranks: a block each in forward; in backward also the gradients, which take a third hop home.
+  const double pairs = 700.0 * 701 / 2;
+  for (const Json& layer : json.at("layers")) {
+    const bool forward = layer.at("direction") == "forward";
+    EXPECT_EQ(layer.at("kind"), "global");
+    EXPECT_TRUE(layer.at("window").is_null());
+    EXPECT_EQ(layer.at("messages"), forward ? 6 : 15);
+    EXPECT_GE(layer.at("bytes_sent").get<std::int64_t>(), 2 * 2 * 700 * 2 * 16 * 4) << "k and v, two hops";
+    EXPECT_DOUBLE_EQ(layer.at("flops").get<double>(), (forward ? 4 : 10) * pairs * 2 * 16);
+    EXPECT_GT(layer.at("seconds").get<double>(), 0);
+    EXPECT_GE(layer.at("exposed_comm_seconds").get<double>(), 0);
+  }
+}
+
+TEST(Run, GivesTheSameDigestForBothExchangesAndAnyThreads) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 500);
+  std::set<std::string> digests;
+  for (const char* exchange : {"shared", "messages"}) {
+    for (const char* threads : {"1", "2"}) {
+      const std::string report = folder / "report.json";
+      const Outcome outcome =
+          run_program(3, run_words(input, {"--exchange", exchange, "--threads", threads, "--report", report}));
+      ASSERT_EQ(outcome.code, 0) << outcome.err;
+      digests.insert(read_json(report).at("digest").get<std::string>());
+    }
+  }
+  EXPECT_EQ(digests.size(), 1U);
+}
+
+/// The stored activations of a run over these tokens, and its report.
+std::pair<PlainDataset, Json> stored_run(int np, const std::string& input, std::vector<std::string> extra) {
+  const Folder folder;
+  extra.insert(extra.end(), {"--output", folder / "x.h5", "--report", folder / "report.json"});
+  const Outcome outcome = run_program(np, run_words(input, extra));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  return {read_plain(folder / "x.h5", "x").value(), read_json(folder / "report.json")};
+}
+
+TEST(Run, DigestsTheBytesThatItStores) {
+  const Folder folder;
+  const auto [x, report] = stored_run(3, write_text(folder, "text", 101), {"--layout", "striped"});
+  EXPECT_EQ(x.type, "f32");
+  EXPECT_EQ(x.dims, (std::vector<std::int64_t>{1, 101, 32}));
+  const std::vector<float> stored(x.values.begin(), x.values.end());
+  EXPECT_EQ(report.at("digest"), fmt::format("{:016x}", XXH64(stored.data(), stored.size() * sizeof(float), 0)));
+}
+
+TEST(Run, GivesEarlierRowsTheSameWhateverFollows) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 90);
+  const std::vector<double> part = stored_run(2, input, {"--seq-len", "40"}).first.values;
+  const std::vector<double> whole = stored_run(3, input, {}).first.values;
+  EXPECT_LT(relative_error(part, std::span(whole).first(part.size()), largest(part)), 1e-5);
+  const std::vector<double> unmasked = stored_run(3, input, {"--no-causal"}).first.values;
+  EXPECT_GT(relative_error(part, std::span(unmasked).first(part.size()), largest(part)), 1e-3);
+}
+
+TEST(Run, ReadsActivationsFromHdf5InTheirType) {
+  const Folder folder;
+  std::vector<double> values(2 * 21 * 32);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<double>(i));
+  const std::string path = folder / "x.h5";
+  write_plain(path, {{"acts", "bf16", {2, 21, 32}, values}});
+  const auto [x, report] = stored_run(3, path + ":/acts", {"--verify", "9", "--backward"});
+  EXPECT_EQ(x.type, "bf16");
+  EXPECT_EQ(x.dims, (std::vector<std::int64_t>{2, 21, 32}));
+  EXPECT_EQ(report.at("batch"), 2);
+  EXPECT_EQ(report.at("model").at("dtype"), "bf16");
+}
+
+TEST(Run, PassesVerificationInEveryType) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 333);
+  for (const char* dtype : {"f32", "bf16", "f16"}) {
+    const Outcome outcome = run_program(3, run_words(input, {"--dtype", dtype, "--verify", "20", "--report", "-"}));
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const Json json = Json::parse(outcome.out);  // nothing but the report goes to standard output
+    EXPECT_EQ(json.at("verify").at("rows"), 20);
+    EXPECT_TRUE(json.at("gradient_digest").is_null());
+  }
+}
+
+TEST(Run, TakesThreeTokensOnEightRanks) {
+  const Folder folder;
+  const Outcome outcome = run_program(8, run_words(write_text(folder, "text", 3), {"--verify", "3", "--backward"}));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+}
+
+TEST(Run, DryRunPlansWhatNoMachineHolds) {
+  const Outcome outcome = run_program(plainly, {"run", "--dry-run", "--seq-len", "1G"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("1073741824"), std::string::npos) << outcome.out;
+}
+
+struct BadRun {
+  const char* name;
+  std::vector<std::string> words;  ///< "TEXT" is a file of 64 bytes, "EMPTY" of none, "FOLDER" theirs, "H5" activations
+  int code;
+  const char* said;
+};
+
+const std::vector<BadRun> bad_runs{
+    {"no_input", {"run"}, 2, "--input"},
+    {"missing_file", {"run", "--input", "/no/such/file"}, 3, "/no/such/file"},
+    {"empty_file", {"run", "--input", "EMPTY"}, 3, "empty"},
+    {"a_folder", {"run", "--input", "FOLDER"}, 3, "not a regular file"},
+    {"beyond_the_file",
+     {"run", "--input", "TEXT", "--seq-len", "65"},
+     3,
+     "--seq-len 65 goes beyond TEXT, which has 64 tokens"},
+    {"not_hdf5", {"run", "--input", "TEXT:/x"}, 3, "TEXT"},
+    {"beyond_63_bits", {"run", "--dry-run", "--seq-len", "9000000000G"}, 2, "--seq-len"},
+    {"no_product", {"run", "--dry-run", "--seq-len", "4000000000G"}, 4, "63 bits"},
+    {"zero_layers", {"run", "--input", "TEXT", "--layers", "0"}, 2, "--layers"},
+    {"heads_that_do_not_divide",
+     {"run", "--input", "TEXT", "--heads", "4", "--kv-heads", "3"},
+     2,
+     "4 heads cannot share 3"},
+    {"local_layers", {"run", "--input", "TEXT", "--pattern", "LG"}, 2, "not supported yet"},
+    {"unknown_layers", {"run", "--input", "TEXT", "--pattern", "X"}, 2, "--pattern"},
+    {"model", {"run", "--input", "TEXT", "--model", "any"}, 2, "--model is not supported yet"},
+    {"checkpoint", {"run", "--input", "TEXT", "--checkpoint", "d"}, 2, "--checkpoint is not supported yet"},
+    {"resume", {"run", "--resume", "d"}, 2, "--resume is not supported yet"},
+    {"trace", {"run", "--input", "TEXT", "--trace", "t"}, 2, "--trace is not supported yet"},
+    {"halo", {"run", "--input", "TEXT", "--local-halo", "auto"}, 2, "--local-halo is not supported yet"},
+    {"many_layers", {"run", "--input", "TEXT", "--layers", "1000G"}, 2, "layers"},
+    {"negative_scale", {"run", "--input", "TEXT", "--softmax-scale", "-1"}, 2, "--softmax-scale"},
+    {"output_over_input", {"run", "--input", "TEXT", "--output", "TEXT"}, 2, "--input and --output are the same file"},
+    {"report_over_input", {"run", "--input", "TEXT", "--report", "TEXT"}, 2, "--input and --report are the same file"},
+    {"report_over_output",
+     {"run", "--input", "TEXT", "--output", "new", "--report", "./new"},
+     2,
+     "--output and --report"},
+    {"window", {"run", "--input", "TEXT", "--window-size", "4,0"}, 2, "--window-size is not supported yet"},
+    {"sliding_window", {"run", "--input", "TEXT", "--sliding-window", "4"}, 2, "--sliding-window is not supported yet"},
+    {"f64", {"run", "--input", "TEXT", "--dtype", "f64"}, 2, "--dtype f64 is not for run"},
+    {"f64_by_reference",
+     {"run", "--input", "TEXT", "--dtype", "f64", "--backend", "reference"},
+     2,
+     "--dtype f64 is not for run"},
+    {"dry_output", {"run", "--input", "TEXT", "--dry-run", "--output", "OUT"}, 2, "--dry-run does no work"},
+    {"too_wide_by_far", {"run", "--input", "TEXT", "--heads", "1000000G"}, 4, "63 bits"},
+    {"too_wide", {"run", "--input", "TEXT", "--heads", "64M"}, 2, "too wide"},
+    {"missing_h5", {"run", "--input", "nowhere.h5:/x"}, 3, "nowhere.h5"},
+    {"missing_dataset", {"run", "--input", "H5:/y"}, 3, "no dataset /y"},
+    {"misshaped_dataset", {"run", "--input", "H5:/flat"}, 3, "[batch, seq, width]"},
+    {"stored_f64", {"run", "--input", "H5:/wide"}, 3, "holds f64"},
+    {"another_width",
+     {"run", "--input", "H5:/x", "--heads", "3", "--head-dim", "4"},
+     3,
+     "has width 32 but 3 heads of 4 make 12"},
+    {"beyond_the_dataset",
+     {"run", "--input", "H5:/x", "--seq-len", "6", "--heads", "2", "--head-dim", "16"},
+     3,
+     "which has 5 tokens"},
+    {"not_a_number",
+     {"run", "--input", "H5:/nan", "--heads", "2", "--head-dim", "16", "--verify", "1", "--output", "OUT", "--report",
+      "REPORT"},
+     6,
+     "layer 0: q of row"},
+    {"output_folder", {"run", "--input", "TEXT", "--output", "/no/such/folder/x.h5"}, 4, "/no/such/folder"},
+    {"report_folder", {"run", "--input", "TEXT", "--report", "/no/such/folder/r.json"}, 4, "/no/such/folder"},
+};
+
+void write_activations(const std::string& path) {
+  std::vector<double> ones(160, 1);
+  std::vector<double> spoilt = ones;
+  spoilt[3] = std::nan("");
+  write_plain(path, {{"x", "f32", {1, 5, 32}, ones},
+                     {"wide", "f64", {1, 5, 32}, ones},
+                     {"flat", "f32", {5, 32}, ones},
+                     {"nan", "f32", {1, 5, 32}, spoilt}});
+}
+
+class BadRunTest : public testing::TestWithParam<BadRun> {
+ protected:
+  BadRunTest() {
+    write_text(folder_, "TEXT", 64);
+    write_text(folder_, "EMPTY", 0);
+    write_activations(folder_ / "x.h5");
+  }
+  /// A word or a message with real paths.
+  std::string with_paths(std::string text) const {
+    const std::vector<std::pair<std::string, std::string>> names{
+        {"TEXT", "TEXT"}, {"EMPTY", "EMPTY"}, {"FOLDER", ""}, {"H5", "x.h5"}, {"OUT", "out.h5"}, {"REPORT", "r.json"}};
+    for (const auto& [word, name] : names) {
+      const std::size_t at = text.find(word);
+      if (at != std::string::npos) return text.replace(at, word.size(), folder_ / name);
+    }
+    return text;
+  }
+  Folder folder_;
+};
+
+TEST_P(BadRunTest, EndsWithOneMessageAndItsCodeAndLeavesNothing) {
+  std::vector<std::string> words;
+  for (const std::string& word : GetParam().words) words.push_back(with_paths(word));
+  const std::set<std::string> before = folder_.names();
+  for (const int np : {plainly, 3}) {
+    const Outcome outcome = run_program(np, words);
+    EXPECT_EQ(outcome.code, GetParam().code) << outcome.err;
+    ASSERT_EQ(outcome.messages().size(), 1U) << outcome.err;
+    EXPECT_NE(outcome.messages()[0].find(with_paths(GetParam().said)), std::string::npos) << outcome.messages()[0];
+    EXPECT_EQ(folder_.names(), before);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BadRunTest, testing::ValuesIn(bad_runs),
+                         [](const auto& tested) { return std::string(tested.param.name); });
+
+TEST(BadRun, SaysTheBytesPerRankBeforeItAllocates) {
+  const Folder folder;
+  const std::string path = folder / "sparse";
+  std::ofstream(path).put('x');
+  std::filesystem::resize_file(path, std::uintmax_t{1} << 40);  // a file without blocks
+  for (const int np : {plainly, 3}) {
+    const Outcome outcome = run_program(np, run_words(path, {}));
+    EXPECT_EQ(outcome.code, 4) << outcome.err;
+    ASSERT_EQ(outcome.messages().size(), 1U) << outcome.err;
+    EXPECT_NE(outcome.messages()[0].find("bytes per rank"), std::string::npos) << outcome.messages()[0];
+  }
+}
+
+}  // namespace
+}  // namespace annulus::test
