@@ -56,6 +56,7 @@ TEST(Weights, HaveVarianceOneOverWidth) {
 TEST(Model, RefusesShapesThatNoStackHas) {
   const std::vector<std::function<void(ModelSpec&)>> changes{
       [](ModelSpec& m) { m.layers = 0; },
+      [](ModelSpec& m) { m.layers = 1'000'001; },
       [](ModelSpec& m) { m.attention.seq_k = 41; },
       [](ModelSpec& m) { m.attention.seq_q = m.attention.seq_k = 0; },
       [](ModelSpec& m) { m.attention.kv_heads = 3; },
