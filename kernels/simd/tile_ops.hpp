@@ -43,8 +43,15 @@ struct TileOps {
   double (*multiply_add_burst)(std::int64_t rounds, float x, float* target);
 };
 
+/// What AVX512_BF16 adds: f32 sums of products of bf16 pairs.
+struct PairOps {
+  /// As TileOps::multiply_add_burst, in multiply-adds of pairs; `target` takes 16 vectors.
+  double (*multiply_add_burst)(std::int64_t rounds, float x, float* target);
+};
+
 extern const TileOps portable_tiles;
-extern const TileOps avx2_tiles;    ///< x86-64 only
-extern const TileOps avx512_tiles;  ///< x86-64 only
+extern const TileOps avx2_tiles;        ///< x86-64 only
+extern const TileOps avx512_tiles;      ///< x86-64 only
+extern const PairOps avx512bf16_tiles;  ///< x86-64 only
 
 }  // namespace annulus::kernels::simd

@@ -32,10 +32,21 @@ double median(std::vector<double> values) {
 }
 
 /// GFLOP/s of nothing but multiply-adds.
-double peak() {
+double peak(double (*burst)(std::int64_t rounds)) {
   const double start = cpu_seconds();
-  const double flops = kernels::simd::multiply_add_burst(20'000);  // 50 us
+  const double flops = burst(20'000);  // 50 us
   return flops / (cpu_seconds() - start) / 1e9;
+}
+
+/// Both peaks in turns, as the kernels meet them.
+void measure_peaks() {
+  std::vector<double> f32;
+  std::vector<double> bf16;
+  for (int i = 0; i < 2000; ++i) {
+    f32.push_back(peak(kernels::simd::multiply_add_burst));
+    bf16.push_back(peak(kernels::simd::bf16_multiply_add_burst));
+  }
+  std::printf("peak: f32 %.1f GFLOP/s, bf16 pairs %.1f GFLOP/s (0: no such instructions)\n", median(f32), median(bf16));
 }
 
 struct Shape {
@@ -129,7 +140,7 @@ void measure(const Shape& shape, const kernels::KernelTable& table) {
     for (double spent = 0; spent < 1 || steps.size() < 3; spent += wholes.back()) {
       wholes.emplace_back();
       steps.push_back(subject.run(direction, wholes.back()));
-      peaks.push_back(peak());
+      peaks.push_back(peak(kernels::simd::multiply_add_burst));
     }
     const double giga_flops = subject.flops(direction) / 1e9;
     const double step = giga_flops / median(steps);
@@ -150,6 +161,7 @@ int main(int argc, char** argv) {
   using namespace annulus;
   const std::int64_t rows = argc > 1 ? std::atoll(argv[1]) : 1536;
   const std::vector<std::string> wanted(argv + std::min(argc, 2), argv + argc);
+  test::measure_peaks();
   for (const kernels::KernelTable& table : kernels::kernel_tables()) {
     const bool named = std::find(wanted.begin(), wanted.end(), table.name) != wanted.end();
     if (!table.unavailable.empty() || (wanted.empty() ? table.name == "reference" : !named)) continue;

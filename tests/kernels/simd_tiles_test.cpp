@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <random>
 
 #include "kernels/simd/pack.hpp"
+#include "kernels/simd/peak.hpp"
 #include "tests/kernels/simd_case.hpp"
 
 namespace annulus::test {
@@ -163,6 +165,24 @@ void check_pack(DType dtype, Direction direction, std::int64_t rows, std::int64_
       }
     }
   }
+}
+
+TEST(SimdTiles, BurstsAreTheWorkTheyClaim) {
+  constexpr int rounds = 3;
+  alignas(64) std::array<float, 16 * 16> sums{};
+  for (const auto& [name, ops] : tile_rows()) {
+    const double flops = ops->multiply_add_burst(rounds, 0.5F, sums.data());
+    const auto values = static_cast<std::size_t>(flops / (2 * rounds));  // one multiply-add of two flops a round
+    ASSERT_LE(values, sums.size()) << name;
+    EXPECT_EQ(sums[0], 0.875F) << name;                      // (((0 + 1) / 2 + 1) / 2 + 1) / 2
+    EXPECT_EQ(sums[values - 1], 0.875F + 11 / 8.F) << name;  // the last of 12 chains starts at 11
+  }
+#if defined(__x86_64__)
+  if (kernels::simd::bf16_multiply_add_burst(1) == 0) GTEST_SKIP() << "no AVX512_BF16 here";
+  const double flops = kernels::simd::avx512bf16_tiles.multiply_add_burst(rounds, 0.5F, sums.data());
+  EXPECT_EQ(flops, 4. * rounds * static_cast<double>(sums.size()));  // two multiply-adds a round
+  for (std::size_t i = 0; i < sums.size(); ++i) ASSERT_EQ(sums[i], static_cast<float>(i / 16) + rounds * 0.5F);
+#endif
 }
 
 TEST(SimdPack, PutsEveryElementInItsPlaceAndZerosInThePadding) {
