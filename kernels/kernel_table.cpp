@@ -13,15 +13,21 @@
 namespace annulus::kernels {
 namespace {
 
-constexpr std::string_view device_backend = "cuda";  ///< never chosen by "auto": tensors would have to live there
+constexpr std::string_view device_backend = "cuda";       ///< never chosen by "auto": tensors would have to live there
+constexpr std::string_view bf16_backend = "avx512-bf16";  ///< is avx512 for every type but one
 
 bool takes(const KernelTable& table, DType dtype) { return dtype != DType::f64 || table.f64; }
+
+/// False for rows that "auto" leaves to those who ask for them.
+bool suggests_itself(const KernelTable& table, DType dtype) {
+  return table.name != device_backend && (table.name != bf16_backend || dtype == DType::bf16);
+}
 
 /// The last row that runs here and takes `dtype`; the reference does always.
 const KernelTable& best_on_cpu(DType dtype) {
   const auto tables = kernel_tables();
   const auto best = std::find_if(tables.rbegin(), tables.rend(), [dtype](const KernelTable& table) {
-    return table.name != device_backend && table.unavailable.empty() && takes(table, dtype);
+    return table.unavailable.empty() && takes(table, dtype) && suggests_itself(table, dtype);
   });
   return *best;
 }
@@ -49,8 +55,8 @@ const KernelTable& row_named(std::string_view wanted) {
 }  // namespace
 
 std::span<const KernelTable> kernel_tables() {
-  static const std::array<KernelTable, 5> tables{reference_table(), simd::portable_table(), simd::avx2_table(),
-                                                 simd::avx512_table(), cuda_table()};
+  static const std::array<KernelTable, 6> tables{reference_table(),    simd::portable_table(),    simd::avx2_table(),
+                                                 simd::avx512_table(), simd::avx512_bf16_table(), cuda_table()};
   return tables;
 }
 

@@ -118,7 +118,7 @@ constexpr DType gradient_dtype(DType dtype) { return dtype == DType::f64 ? DType
 
 /// One row per backend. All functions are local; none changes its inputs.
 struct KernelTable {
-  std::string_view name;         ///< "reference", "portable", "avx2", "avx512": the word of --backend, logs and tests
+  std::string_view name;         ///< "reference", "portable", "avx2", "avx512", "avx512-bf16": the word of --backend, logs and tests
   std::string_view unavailable;  ///< empty, or why this machine or build cannot run it
   bool f64;                      ///< takes f64 tensors
 

@@ -19,15 +19,17 @@ namespace annulus::kernels::simd {
 namespace {
 
 constexpr std::int64_t max_tile_groups = query_tile_groups(1);
+constexpr std::int64_t widest_row = 256;  ///< the largest head_dim
 
 /// What a worker needs beside the carries.
 struct Scratch {
   Buffer<float> p;      ///< scores, then p: [query tile rows][score_stride]
   Buffer<float> ds;     ///< dout.v, then ds: likewise
+  Buffer<float> ds_along_keys;  ///< with words of two elements: ds once more, as dQ wants it
   Buffer<float> slope;  ///< [12][score_stride] with a softcap
-  Buffer<float> k;      ///< key tile widened to f32, in panels; unused with f32
+  Buffer<float> k;      ///< key tile widened to f32, in panels; unused where packed blocks are tiles
   Buffer<float> v;
-  Buffer<float> k_rows;  ///< key tile row-major [keys][width]
+  Buffer<float> k_rows;  ///< key tile as words along the keys [keys / pair][width]
   Buffer<float> dk;      ///< [keys][width]
   Buffer<float> dv;
 };
@@ -92,6 +94,9 @@ class SimdBackward final : public BackwardPass {
     Pacer& pacer;
   };
   std::int64_t rows_in_all() const { return problem_.batch * problem_.heads * layout_.padded_rows(); }
+  float* ds_along_keys(const Scratch& scratch) const {
+    return ops_.pair == 1 ? scratch.ds.data() : scratch.ds_along_keys.data();
+  }
   std::int64_t query_tiles() const { return ceil_div(layout_.groups, query_tile_groups(layout_.head_dim)); }
   void allocate();
   void prepare_group(std::int64_t b, std::int64_t head, std::int64_t group);
@@ -117,11 +122,11 @@ class SimdBackward final : public BackwardPass {
   const QueryLayout layout_;
   const ScoreRule rule_;
   Workers& workers_;
-  Buffer<float> q_;          ///< [batch][heads][groups][head_dim][12]
+  Buffer<float> q_;          ///< words [batch][heads][groups][depth][12]
   Buffer<float> dout_;       ///< likewise
-  Buffer<float> q_rows_;     ///< [batch][heads][padded_rows][width]
+  Buffer<float> q_rows_;     ///< words along the rows [batch][heads][padded_rows / pair][width]
   Buffer<float> dout_rows_;  ///< likewise
-  Buffer<float> dq_;         ///< likewise; lacks softmax_scale until finish
+  Buffer<float> dq_;         ///< [batch][heads][padded_rows][width]; lacks softmax_scale until finish
   Buffer<float> lse2_;       ///< lse in log2 units; +infinity for rows without keys, so that their p is 0
   Buffer<float> delta_;      ///< dout.out
   std::vector<std::atomic<std::int64_t>> turns_;  ///< per (batch, head, query tile): the key tile that adds to dq next
@@ -132,7 +137,7 @@ SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const Bac
     : ops_(ops),
       problem_(problem),
       inputs_(inputs),
-      layout_(query_layout(problem)),
+      layout_(query_layout(problem, ops.pair)),
       rule_(problem_),
       workers_(workers),
       turns_(static_cast<std::size_t>(problem.batch * problem.heads * query_tiles())) {
@@ -145,14 +150,15 @@ SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const Bac
 }
 
 void SimdBackward::allocate() {
-  for (Buffer<float>* packed : {&q_, &dout_}) *packed = Buffer<float>(rows_in_all() * layout_.head_dim);
-  for (Buffer<float>* rows : {&q_rows_, &dout_rows_, &dq_}) *rows = Buffer<float>(rows_in_all() * layout_.width);
+  for (Buffer<float>* packed : {&q_, &dout_}) *packed = Buffer<float>(rows_in_all() * layout_.depth);
+  for (Buffer<float>* words : {&q_rows_, &dout_rows_}) *words = Buffer<float>(rows_in_all() / ops_.pair * layout_.width);
+  dq_ = Buffer<float>(rows_in_all() * layout_.width);
   for (Buffer<float>* row_values : {&lse2_, &delta_}) *row_values = Buffer<float>(rows_in_all());
   const std::int64_t keys = backward_tile_keys(layout_.head_dim);
-  const std::int64_t widened = problem_.dtype == DType::f32 ? 0 : keys * layout_.head_dim;
+  const std::int64_t widened = in_place(ops_, problem_.dtype) ? 0 : keys * layout_.head_dim;
   const std::int64_t tile = query_tile_groups(layout_.head_dim) * group_rows * score_stride;
   for (int worker = 0; worker < workers_.size(); ++worker) {
-    scratch_.push_back({Buffer<float>(tile), Buffer<float>(tile),
+    scratch_.push_back({Buffer<float>(tile), Buffer<float>(tile), Buffer<float>(ops_.pair == 1 ? 0 : tile),
                         Buffer<float>(rule_.has_slope() ? group_rows * score_stride : 0), Buffer<float>(widened),
                         Buffer<float>(widened), Buffer<float>(keys * layout_.width),
                         Buffer<float>(keys * layout_.width), Buffer<float>(keys * layout_.width)});
@@ -160,20 +166,21 @@ void SimdBackward::allocate() {
 }
 
 void SimdBackward::prepare_group(std::int64_t b, std::int64_t head, std::int64_t group) {
+  alignas(buffer_alignment) std::array<float, group_rows * widest_row> rows;
+  alignas(buffer_alignment) std::array<float, group_rows * widest_row> out;
   const std::int64_t row = layout_.row_at(b, head, group);
-  const std::int64_t rows = layout_.rows_of_group(group);
-  const auto place = [&](const Buffer<float>& buffer) { return buffer.data() + row * layout_.width; };
   const auto fill = [&](const ConstTensorView& view, float* target) {
-    widen_group(ops_, view, b, head, group * group_rows, rows, target, layout_.width);
+    widen_group(ops_, view, b, head, group * group_rows, layout_.rows_of_group(group), target, layout_.width);
   };
-  fill(inputs_.q, place(q_rows_));
-  fill(inputs_.dout, place(dout_rows_));
-  fill(inputs_.out, place(dq_));  // only until delta is known
-  prepare_rows(b, head, group, place(dq_), place(dout_rows_));
-  std::fill_n(place(dq_), group_rows * layout_.width, 0.F);
-  const std::int64_t packed = row * layout_.head_dim;
-  transpose(place(q_rows_), layout_.width, group_rows, layout_.head_dim, q_.data() + packed, group_rows);
-  transpose(place(dout_rows_), layout_.width, group_rows, layout_.head_dim, dout_.data() + packed, group_rows);
+  fill(inputs_.q, rows.data());
+  pack_group(ops_, rows.data(), layout_, q_.data() + row * layout_.depth);
+  words_of_group(ops_, rows.data(), layout_.width, q_rows_.data() + row / ops_.pair * layout_.width);
+  fill(inputs_.dout, rows.data());
+  pack_group(ops_, rows.data(), layout_, dout_.data() + row * layout_.depth);
+  words_of_group(ops_, rows.data(), layout_.width, dout_rows_.data() + row / ops_.pair * layout_.width);
+  fill(inputs_.out, out.data());
+  prepare_rows(b, head, group, out.data(), rows.data());
+  std::fill_n(dq_.data() + row * layout_.width, group_rows * layout_.width, 0.F);
 }
 
 void SimdBackward::prepare_rows(std::int64_t b, std::int64_t head, std::int64_t group, const float* out,
@@ -214,23 +221,25 @@ KeyTile SimdBackward::key_tile(const Block& block, std::int64_t task) const {
 }
 
 void SimdBackward::load(const Block& block, KeyTile& tile, const Scratch& scratch) const {
-  const PackedLayout packed = packed_layout(block.shape, Direction::backward);
-  const std::int64_t k_at = packed.k_at(tile.b, tile.kv_head) + tile.keys.begin * layout_.head_dim;
-  const std::int64_t v_at = packed.v_at(tile.b, tile.kv_head) + tile.keys.begin * layout_.head_dim;
+  const PackedLayout packed = packed_layout(block.shape, Direction::backward, ops_.pair);
+  const auto element = static_cast<std::int64_t>(size_of(problem_.dtype));
+  const std::int64_t first = tile.keys.begin * packed.depth;
+  const std::byte* const k = block.packed + (packed.k_at(tile.b, tile.kv_head) + first) * element;
+  const std::byte* const v = block.packed + (packed.v_at(tile.b, tile.kv_head) + first) * element;
   const std::int64_t rows = round_up(tile.keys.end - tile.keys.begin, panel_keys);
-  if (problem_.dtype == DType::f32) {
-    tile.k = reinterpret_cast<const float*>(block.packed) + k_at;
-    tile.v = reinterpret_cast<const float*>(block.packed) + v_at;
+  if (in_place(ops_, problem_.dtype)) {
+    tile.k = reinterpret_cast<const float*>(k);
+    tile.v = reinterpret_cast<const float*>(v);
   } else {
-    widen(ops_, problem_.dtype, block.packed + 2 * k_at, rows * layout_.head_dim, scratch.k.data());
-    widen(ops_, problem_.dtype, block.packed + 2 * v_at, rows * layout_.head_dim, scratch.v.data());
+    widen(ops_, problem_.dtype, k, rows * packed.depth, scratch.k.data());
+    widen(ops_, problem_.dtype, v, rows * packed.depth, scratch.v.data());
     tile.k = scratch.k.data();
     tile.v = scratch.v.data();
   }
   if (layout_.head_dim < layout_.width) scratch.k_rows.clear();
   for (std::int64_t row = 0; row < rows; row += panel_keys) {
-    transpose(tile.k + row * layout_.head_dim, panel_keys, layout_.head_dim, panel_keys,
-              scratch.k_rows.data() + row * layout_.width, layout_.width);
+    rows_of_panel(ops_.pair, tile.k + row * layout_.depth, layout_.depth,
+                  scratch.k_rows.data() + row / ops_.pair * layout_.width, layout_.width);
   }
 }
 
@@ -303,18 +312,16 @@ void SimdBackward::compute_ds(const Job& job, const KeyTile& tile, const QueryTi
   float* const p = scratch.p.data() + at;
   float* const ds = scratch.ds.data() + at;
   float* const slope = rule_.has_slope() ? scratch.slope.data() : nullptr;
-  const std::int64_t panels = columns.begin * layout_.head_dim;
+  const std::int64_t panels = columns.begin * layout_.depth;
 
-  ops_.scores(q_.data() + row * layout_.head_dim, tile.k + panels, keys, layout_.head_dim, p);
-  ops_.scores(dout_.data() + row * layout_.head_dim, tile.v + panels, keys, layout_.head_dim, ds);
+  ops_.scores(q_.data() + row * layout_.depth, tile.k + panels, keys, layout_.depth, p);
+  ops_.scores(dout_.data() + row * layout_.depth, tile.v + panels, keys, layout_.depth, ds);
   if (!rule_.fused()) {
     rule_.transform(ops_, queries.head, group, layout_.rows_of_group(group), job.block, tile.keys, columns, p, slope);
   }
   if (columns.masked) job.mask.apply(group, tile.keys, columns, p);
-  ops_.gradients(p, ds, keys, rule_.exponent_scale(), lse2_.data() + row, delta_.data() + row);
-  for (std::int64_t r = 0; slope != nullptr && r < group_rows; ++r) {
-    ops_.scale_by(ds + r * score_stride, slope + r * score_stride, keys);
-  }
+  ops_.gradients(p, ds, ds_along_keys(scratch) + at, keys, rule_.exponent_scale(), lse2_.data() + row,
+                 delta_.data() + row, slope);
 }
 
 /// dV += p^T dout and dK += ds^T q, 12 keys at a time, over the groups that see some of the 12.
@@ -325,7 +332,7 @@ void SimdBackward::add_to_keys(const QueryTile& queries, RowSpan hull, const Scr
     const auto [first, last] = groups_that_see(queries, {key, key + group_rows});
     const std::int64_t scores = first * group_rows * score_stride + key;
     const std::int64_t rows = (last - first) * group_rows;
-    const std::int64_t at = (queries.row + first * group_rows) * layout_.width;
+    const std::int64_t at = (queries.row + first * group_rows) / ops_.pair * layout_.width;
     ops_.accumulate_transposed(scratch.p.data() + scores, rows, dout_rows_.data() + at, layout_.width,
                                scratch.dv.data() + key * layout_.width);
     ops_.accumulate_transposed(scratch.ds.data() + scores, rows, q_rows_.data() + at, layout_.width,
@@ -337,8 +344,9 @@ void SimdBackward::add_to_queries(const QueryTile& queries, const Scratch& scrat
   for (std::int64_t i = 0; i < queries.groups; ++i) {
     const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
     if (columns.empty()) continue;
-    ops_.accumulate(scratch.ds.data() + i * group_rows * score_stride + columns.begin, columns.end - columns.begin,
-                    scratch.k_rows.data() + columns.begin * layout_.width, layout_.width,
+    ops_.accumulate(ds_along_keys(scratch) + i * group_rows * score_stride + columns.begin,
+                    columns.end - columns.begin,
+                    scratch.k_rows.data() + columns.begin / ops_.pair * layout_.width, layout_.width,
                     dq_.data() + (queries.row + i * group_rows) * layout_.width);
   }
 }
@@ -394,7 +402,7 @@ double SimdBackward::dsink(std::int64_t head) const {
 
 std::unique_ptr<BackwardPass> make_backward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs,
                                             Workers& workers) {
-  pass_bytes(problem, Direction::backward);  // throws where the products inside would wrap
+  pass_bytes(problem, Direction::backward, ops.pair);  // throws where the products inside would wrap
   return std::make_unique<SimdBackward>(ops, problem, inputs, workers);
 }
 

@@ -17,7 +17,7 @@ namespace {
 /// What a worker needs beside the carries.
 struct Scratch {
   Buffer<float> scores;  ///< [12][score_stride]
-  Buffer<float> k;       ///< a key tile widened to f32; unused with f32
+  Buffer<float> k;       ///< a key tile widened to f32; unused where packed blocks are tiles
   Buffer<float> v;
 };
 
@@ -49,6 +49,7 @@ class SimdForward final : public ForwardPass {
   /// Returns the number of keys it had to look at.
   std::int64_t attend_group(const Block& block, const GroupMask& mask, const Chunk& chunk, std::int64_t group,
                             const KeyTile& tile, float* scores);
+  float* weight() const { return ops_.pair == 1 ? l_.data() : weight_.data(); }
   KeyTile load(const Block& block, const Chunk& chunk, RowSpan keys, const Scratch& scratch) const;
   void finish_row(const Chunk& chunk, std::int64_t row, const TensorView& out, const RowStats& lse) const;
 
@@ -57,21 +58,23 @@ class SimdForward final : public ForwardPass {
   const QueryLayout layout_;
   const ScoreRule rule_;
   Workers& workers_;
-  Buffer<float> q_;  ///< [batch][heads][groups][head_dim][12], unscaled
+  Buffer<float> q_;  ///< words [batch][heads][groups][depth][12], unscaled
   Buffer<float> o_;  ///< [batch][heads][padded_rows][width]
   Buffer<float> m_;  ///< [batch][heads][padded_rows], log2 units
   Buffer<float> l_;
+  Buffer<float> weight_;  ///< l as the words of p are rounded (TileOps::softmax); with words of one element l_ serves
   std::vector<Scratch> scratch_;
 };
 
 SimdForward::SimdForward(const TileOps& ops, const Problem& problem, const ConstTensorView& q, Workers& workers)
-    : ops_(ops), problem_(problem), layout_(query_layout(problem)), rule_(problem_), workers_(workers) {
+    : ops_(ops), problem_(problem), layout_(query_layout(problem, ops.pair)), rule_(problem_), workers_(workers) {
   const std::int64_t rows = problem.batch * problem.heads * layout_.padded_rows();
-  q_ = Buffer<float>(rows * layout_.head_dim);
+  q_ = Buffer<float>(rows * layout_.depth);
   o_ = Buffer<float>(rows * layout_.width);
   m_ = Buffer<float>(rows);
   l_ = Buffer<float>(rows);
-  const std::int64_t keys = problem.dtype == DType::f32 ? 0 : forward_tile_keys(layout_.head_dim);
+  weight_ = Buffer<float>(ops.pair == 1 ? 0 : rows);
+  const std::int64_t keys = in_place(ops, problem.dtype) ? 0 : forward_tile_keys(layout_.head_dim);
   for (int worker = 0; worker < workers.size(); ++worker) {
     scratch_.push_back({Buffer<float>(group_rows * score_stride), Buffer<float>(keys * layout_.head_dim),
                         Buffer<float>(keys * layout_.width)});
@@ -96,10 +99,11 @@ void SimdForward::pack_queries(const ConstTensorView& q, const Chunk& chunk) {
     const std::int64_t row = layout_.row_at(chunk.b, chunk.head, group);
     float* const rows = o_.data() + row * layout_.width;  // holds the widened rows until they are transposed
     widen_group(ops_, q, chunk.b, chunk.head, group * group_rows, layout_.rows_of_group(group), rows, layout_.width);
-    transpose(rows, layout_.width, group_rows, layout_.head_dim, q_.data() + row * layout_.head_dim, group_rows);
+    pack_group(ops_, rows, layout_, q_.data() + row * layout_.depth);
     std::fill_n(rows, group_rows * layout_.width, 0.F);
     std::fill_n(m_.data() + row, group_rows, -std::numeric_limits<float>::infinity());
     std::fill_n(l_.data() + row, group_rows, 0.F);
+    std::fill_n(weight() + row, group_rows, 0.F);
   }
 }
 
@@ -126,17 +130,17 @@ void SimdForward::attend_chunk(const Block& block, const GroupMask& mask, const 
 }
 
 KeyTile SimdForward::load(const Block& block, const Chunk& chunk, RowSpan keys, const Scratch& scratch) const {
-  const PackedLayout packed = packed_layout(block.shape, Direction::forward);
+  const PackedLayout packed = packed_layout(block.shape, Direction::forward, ops_.pair);
   const std::int64_t kv_head = chunk.head / (problem_.heads / problem_.kv_heads);
-  const std::int64_t k_at = packed.k_at(chunk.b, kv_head) + keys.begin * layout_.head_dim;
-  const std::int64_t v_at = packed.v_at(chunk.b, kv_head) + keys.begin * layout_.width;
-  if (problem_.dtype == DType::f32) {
-    const auto* const floats = reinterpret_cast<const float*>(block.packed);
-    return {keys, floats + k_at, floats + v_at};
+  const auto element = static_cast<std::int64_t>(size_of(problem_.dtype));
+  const std::byte* const k = block.packed + (packed.k_at(chunk.b, kv_head) + keys.begin * packed.depth) * element;
+  const std::byte* const v = block.packed + (packed.v_at(chunk.b, kv_head) + keys.begin * layout_.width) * element;
+  if (in_place(ops_, problem_.dtype)) {
+    return {keys, reinterpret_cast<const float*>(k), reinterpret_cast<const float*>(v)};
   }
   const std::int64_t rows = round_up(keys.end - keys.begin, panel_keys);
-  widen(ops_, problem_.dtype, block.packed + 2 * k_at, rows * layout_.head_dim, scratch.k.data());
-  widen(ops_, problem_.dtype, block.packed + 2 * v_at, rows * layout_.width, scratch.v.data());
+  widen(ops_, problem_.dtype, k, rows * packed.depth, scratch.k.data());
+  widen(ops_, problem_.dtype, v, rows * layout_.width, scratch.v.data());
   return {keys, scratch.k.data(), scratch.v.data()};
 }
 
@@ -148,14 +152,13 @@ std::int64_t SimdForward::attend_group(const Block& block, const GroupMask& mask
   const std::int64_t keys = columns.end - columns.begin;
   alignas(64) float rescale[16];
 
-  ops_.scores(q_.data() + row * layout_.head_dim, tile.k + columns.begin * layout_.head_dim, keys, layout_.head_dim,
-              scores);
+  ops_.scores(q_.data() + row * layout_.depth, tile.k + columns.begin * layout_.depth, keys, layout_.depth, scores);
   if (!rule_.fused()) {
     rule_.transform(ops_, chunk.head, group, layout_.rows_of_group(group), block, tile.keys, columns, scores, nullptr);
   }
   if (columns.masked) mask.apply(group, tile.keys, columns, scores);
-  ops_.softmax(scores, keys, rule_.exponent_scale(), m_.data() + row, l_.data() + row, rescale);
-  ops_.accumulate_rescaled(scores, keys, tile.v + columns.begin * layout_.width, layout_.width, rescale,
+  ops_.softmax(scores, keys, rule_.exponent_scale(), m_.data() + row, l_.data() + row, weight() + row, rescale);
+  ops_.accumulate_rescaled(scores, keys, tile.v + columns.begin / ops_.pair * layout_.width, layout_.width, rescale,
                            o_.data() + row * layout_.width);
   return keys;
 }
@@ -171,6 +174,7 @@ void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorV
   const std::int64_t at = layout_.row_at(chunk.b, chunk.head, 0) + row;
   double top = m_[at];  // the largest logit of the row, in log2 units; the sink is one of them
   double sum = l_[at];
+  double divisor = weight()[at];
   double factor = 1;
   const double sink = problem_.sink.empty() ? -std::numeric_limits<double>::infinity()
                                             : problem_.sink[static_cast<std::size_t>(chunk.head)] * std::numbers::log2e;
@@ -178,11 +182,12 @@ void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorV
     top = std::max(top, sink);
     factor = std::exp2(m_[at] - top);
     sum = sum * factor + std::exp2(sink - top);
+    divisor = divisor * factor + std::exp2(sink - top);
   }
   const bool empty = sum == 0;
   lse.at(chunk.b, chunk.head)[row] =
       empty ? -std::numeric_limits<float>::infinity() : static_cast<float>((top + std::log2(sum)) * std::numbers::ln2);
-  write_row(o_.data() + at * layout_.width, empty ? 0.F : static_cast<float>(factor / sum), out, chunk.b, row,
+  write_row(o_.data() + at * layout_.width, empty ? 0.F : static_cast<float>(factor / divisor), out, chunk.b, row,
             chunk.head);
 }
 
@@ -190,7 +195,7 @@ void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorV
 
 std::unique_ptr<ForwardPass> make_forward(const TileOps& ops, const Problem& problem, const ConstTensorView& q,
                                           Workers& workers) {
-  pass_bytes(problem, Direction::forward);  // throws where the products inside would wrap
+  pass_bytes(problem, Direction::forward, ops.pair);  // throws where the products inside would wrap
   return std::make_unique<SimdForward>(ops, problem, q, workers);
 }
 

@@ -4,32 +4,39 @@
 
 namespace annulus::kernels::simd {
 
-PackedLayout packed_layout(const BlockShape& shape, Direction direction) {
+PackedLayout packed_layout(const BlockShape& shape, Direction direction, std::int64_t pair) {
   const std::int64_t rows = round_up(shape.rows, panel_keys);
-  const std::int64_t v_columns = direction == Direction::forward ? padded_width(shape.head_dim) : shape.head_dim;
-  return {rows, rows * shape.head_dim, rows * v_columns, shape.kv_heads};
+  const std::int64_t depth = round_up(shape.head_dim, pair);
+  const std::int64_t v_columns = direction == Direction::forward ? padded_width(shape.head_dim) : depth;
+  return {rows, depth, rows * depth, rows * v_columns, shape.kv_heads};
 }
 
 GradientLayout gradient_layout(const BlockShape& shape) {
   return {shape.rows, padded_width(shape.head_dim), shape.kv_heads};
 }
 
-QueryLayout query_layout(const Problem& problem) {
-  return {problem.heads, problem.q_rows, ceil_div(problem.q_rows, group_rows), problem.head_dim,
+QueryLayout query_layout(const Problem& problem, std::int64_t pair) {
+  return {problem.heads,
+          problem.q_rows,
+          ceil_div(problem.q_rows, group_rows),
+          problem.head_dim,
+          ceil_div(problem.head_dim, pair),
           padded_width(problem.head_dim)};
 }
 
-std::uint64_t packed_bytes(const BlockShape& shape, Direction direction) {
-  const std::int64_t v_columns = direction == Direction::forward ? padded_width(shape.head_dim) : shape.head_dim;
-  return checked_product({shape.batch, shape.kv_heads, round_up(shape.rows, panel_keys), shape.head_dim + v_columns,
+std::uint64_t packed_bytes(const BlockShape& shape, Direction direction, std::int64_t pair) {
+  const std::int64_t depth = round_up(shape.head_dim, pair);
+  const std::int64_t v_columns = direction == Direction::forward ? padded_width(shape.head_dim) : depth;
+  return checked_product({shape.batch, shape.kv_heads, round_up(shape.rows, panel_keys), depth + v_columns,
                           static_cast<std::int64_t>(size_of(shape.dtype))});
 }
 
-std::uint64_t pass_bytes(const Problem& problem, Direction direction) {
-  const QueryLayout layout = query_layout(problem);
-  // forward: packed q, o, m, l; backward: q and dout packed and row-major, dq, lse, delta
-  const std::int64_t row_floats =
-      direction == Direction::forward ? layout.head_dim + layout.width + 2 : 2 * layout.head_dim + 3 * layout.width + 2;
+std::uint64_t pass_bytes(const Problem& problem, Direction direction, std::int64_t pair) {
+  const QueryLayout layout = query_layout(problem, pair);
+  // forward: packed q, o, m, l (twice with words of two); backward: q and dout packed and row-major, dq, lse, delta
+  const std::int64_t row_floats = direction == Direction::forward
+                                      ? layout.depth + layout.width + 1 + pair
+                                      : 2 * layout.depth + 2 * layout.width / pair + layout.width + 2;
   return checked_product({problem.batch, problem.heads, layout.padded_rows(), row_floats, 4});
 }
 

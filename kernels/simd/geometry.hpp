@@ -23,9 +23,11 @@ inline constexpr std::int64_t chunk_groups = 16;
 constexpr std::int64_t query_tile_groups(std::int64_t head_dim) { return head_dim <= 128 ? 8 : 4; }
 
 /// Where a packed block keeps K and V, in elements of its dtype. Per (batch, kv head): K in panels
-/// [rows / 32][head_dim][32]; then V, forward as [rows][width], backward in panels like K. Rows padded with zeros.
+/// [rows / 32][depth][32]; then V, forward as [rows][width], backward in panels like K. Words of two elements (TileOps)
+/// take them from neighbouring channels in panels, from neighbouring keys in V's rows. Padded with zeros.
 struct PackedLayout {
   std::int64_t rows;    ///< padded to whole panels
+  std::int64_t depth;   ///< head_dim, padded to whole words
   std::int64_t k_size;  ///< elements of K of one (batch, kv head)
   std::int64_t v_size;
   std::int64_t kv_heads;
@@ -33,7 +35,7 @@ struct PackedLayout {
   std::int64_t k_at(std::int64_t b, std::int64_t kv_head) const { return (b * kv_heads + kv_head) * (k_size + v_size); }
   std::int64_t v_at(std::int64_t b, std::int64_t kv_head) const { return k_at(b, kv_head) + k_size; }
 };
-PackedLayout packed_layout(const BlockShape& shape, Direction direction);
+PackedLayout packed_layout(const BlockShape& shape, Direction direction, std::int64_t pair);
 
 /// The array of dK and dV of a block: [batch][kv_heads]{dK, dV}[rows][width] f32, dK times softmax_scale.
 struct GradientLayout {
@@ -52,6 +54,7 @@ struct QueryLayout {
   std::int64_t rows;    ///< as the caller counts
   std::int64_t groups;  ///< per head
   std::int64_t head_dim;
+  std::int64_t depth;  ///< words of a row of q
   std::int64_t width;
 
   std::int64_t padded_rows() const { return groups * group_rows; }
@@ -64,10 +67,10 @@ struct QueryLayout {
     return left < group_rows ? left : group_rows;
   }
 };
-QueryLayout query_layout(const Problem& problem);
+QueryLayout query_layout(const Problem& problem, std::int64_t pair);
 
-std::uint64_t packed_bytes(const BlockShape& shape, Direction direction);
-std::uint64_t pass_bytes(const Problem& problem, Direction direction);
+std::uint64_t packed_bytes(const BlockShape& shape, Direction direction, std::int64_t pair);
+std::uint64_t pass_bytes(const Problem& problem, Direction direction, std::int64_t pair);
 std::int64_t gradient_elements(const BlockShape& shape);
 
 }  // namespace annulus::kernels::simd

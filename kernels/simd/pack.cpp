@@ -62,25 +62,54 @@ void transpose_words(const Word* source, std::int64_t source_stride, std::int64_
   }
 }
 
-/// Up to 32 keys of one head into a panel [head_dim][32].
+/// How up to 32 keys of one head are laid out: words of one element.
 template <class Word>
-void pack_panel(const Word* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Word* panel) {
-  if (rows < panel_keys) std::fill_n(panel, panel_keys * head_dim, Word{0});
-  transpose_words(source, row_stride, rows, head_dim, panel, panel_keys);
-}
+struct Single {
+  using Element = Word;
+  /// A panel [head_dim][32].
+  static void panel(const Word* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Word* to) {
+    if (rows < panel_keys) std::fill_n(to, panel_keys * head_dim, Word{0});
+    transpose_words(source, row_stride, rows, head_dim, to, panel_keys);
+  }
+  /// Rows [32][width].
+  static void rows(const Word* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Word* to,
+                   std::int64_t width) {
+    if (rows < panel_keys || head_dim < width) std::fill_n(to, panel_keys * width, Word{0});
+    for (std::int64_t r = 0; r < rows; ++r) std::copy_n(source + r * row_stride, head_dim, to + r * width);
+  }
+};
 
-/// Up to 32 keys of one head into rows [32][width].
-template <class Word>
-void pack_rows(const Word* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Word* target,
-               std::int64_t width) {
-  if (rows < panel_keys || head_dim < width) std::fill_n(target, panel_keys * width, Word{0});
-  for (std::int64_t r = 0; r < rows; ++r) std::copy_n(source + r * row_stride, head_dim, target + r * width);
-}
+/// Words of two 16-bit elements.
+struct Pairs {
+  using Element = std::uint16_t;
+  static constexpr std::int64_t most_words = 128;  ///< of a row: head_dim 256
+  /// A panel [head_dim / 2][32]; a word holds two neighbouring channels.
+  static void panel(const Element* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim,
+                    Element* to) {
+    std::array<float, panel_keys * most_words> words;  // floats only carry the bits
+    const std::int64_t depth = ceil_div(head_dim, 2);
+    std::memset(words.data(), 0, static_cast<std::size_t>(panel_keys * depth) * sizeof(float));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      std::memcpy(words.data() + r * depth, source + r * row_stride, static_cast<std::size_t>(head_dim) * sizeof(Element));
+    }
+    transpose_words(words.data(), depth, panel_keys, depth, reinterpret_cast<float*>(to), panel_keys);
+  }
+  /// Rows [16][width]; a word holds one channel of two neighbouring keys.
+  static void rows(const Element* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Element* to,
+                   std::int64_t width) {
+    if (rows < panel_keys || head_dim < width) std::fill_n(to, panel_keys * width, Element{0});
+    for (std::int64_t r = 0; r < rows; ++r) {
+      Element* const words = to + r / 2 * 2 * width + r % 2;
+      for (std::int64_t i = 0; i < head_dim; ++i) words[2 * i] = source[r * row_stride + i];
+    }
+  }
+};
 
-template <class Word>
-void pack_words(const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
-                Word* packed, Workers& workers) {
-  const PackedLayout layout = packed_layout(shape, direction);
+template <class Order>
+void pack_in(const BlockShape& shape, const PackedLayout& layout, Direction direction, const ConstTensorView& k,
+             const ConstTensorView& v, std::byte* packed, Workers& workers) {
+  using Element = typename Order::Element;
+  auto* const elements = reinterpret_cast<Element*>(packed);
   const std::int64_t panels = layout.rows / panel_keys;
   const std::int64_t width = padded_width(shape.head_dim);
   workers.for_each(shape.batch * shape.kv_heads * panels, [&](std::int64_t task, int) {
@@ -88,26 +117,30 @@ void pack_words(const BlockShape& shape, Direction direction, const ConstTensorV
     const std::int64_t head = task / panels % shape.kv_heads;
     const std::int64_t b = task / panels / shape.kv_heads;
     const std::int64_t rows = std::min(panel_keys, shape.rows - first);
-    pack_panel(k.at<Word>(b, first, head), k.row_stride, rows, shape.head_dim,
-               packed + layout.k_at(b, head) + first * shape.head_dim);
-    Word* const v_packed = packed + layout.v_at(b, head);
+    const auto* const k_rows = k.at<Element>(b, first, head);
+    const auto* const v_rows = v.at<Element>(b, first, head);
+    Element* const v_packed = elements + layout.v_at(b, head);
+    Order::panel(k_rows, k.row_stride, rows, shape.head_dim, elements + layout.k_at(b, head) + first * layout.depth);
     if (direction == Direction::backward) {
-      pack_panel(v.at<Word>(b, first, head), v.row_stride, rows, shape.head_dim, v_packed + first * shape.head_dim);
+      Order::panel(v_rows, v.row_stride, rows, shape.head_dim, v_packed + first * layout.depth);
     } else {
-      pack_rows(v.at<Word>(b, first, head), v.row_stride, rows, shape.head_dim, v_packed + first * width, width);
+      Order::rows(v_rows, v.row_stride, rows, shape.head_dim, v_packed + first * width, width);
     }
   });
 }
 
 }  // namespace
 
-void pack(const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
-          std::byte* packed, Workers& workers) {
+void pack(const BlockShape& shape, Direction direction, std::int64_t pair, const ConstTensorView& k,
+          const ConstTensorView& v, std::byte* packed, Workers& workers) {
   ANNULUS_EXPECT(shape.dtype != DType::f64 && k.dtype == shape.dtype && v.dtype == shape.dtype);
-  if (size_of(shape.dtype) == 2) {
-    pack_words(shape, direction, k, v, reinterpret_cast<std::uint16_t*>(packed), workers);
+  const PackedLayout layout = packed_layout(shape, direction, pair);
+  if (pair == 2) {
+    pack_in<Pairs>(shape, layout, direction, k, v, packed, workers);
+  } else if (size_of(shape.dtype) == 2) {
+    pack_in<Single<std::uint16_t>>(shape, layout, direction, k, v, packed, workers);
   } else {
-    pack_words(shape, direction, k, v, reinterpret_cast<float*>(packed), workers);
+    pack_in<Single<float>>(shape, layout, direction, k, v, packed, workers);
   }
 }
 
@@ -156,9 +189,44 @@ void widen_group(const TileOps& ops, const ConstTensorView& view, std::int64_t b
   }
 }
 
-void transpose(const float* source, std::int64_t source_stride, std::int64_t rows, std::int64_t columns, float* target,
-               std::int64_t target_stride) {
-  transpose_words(source, source_stride, rows, columns, target, target_stride);
+void pack_group(const TileOps& ops, const float* rows, const QueryLayout& layout, float* packed) {
+  if (ops.pair == 1) {
+    transpose_words(rows, layout.width, group_rows, layout.depth, packed, group_rows);
+    return;
+  }
+  constexpr std::int64_t stride = Pairs::most_words;
+  alignas(64) std::array<float, group_rows * stride> words;
+  for (std::int64_t r = 0; r < group_rows; ++r) {
+    ops.words_of_row(rows + r * layout.width, layout.width, words.data() + r * stride);
+  }
+  transpose_words(words.data(), stride, group_rows, layout.depth, packed, group_rows);
+}
+
+void words_of_group(const TileOps& ops, const float* rows, std::int64_t width, float* words) {
+  for (std::int64_t r = 0; r < group_rows; r += ops.pair) {
+    ops.words_of_rows(rows + r * width, width, words + r / ops.pair * width);
+  }
+}
+
+void rows_of_panel(std::int64_t pair, const float* panel, std::int64_t depth, float* rows, std::int64_t width) {
+  if (pair == 1) {
+    transpose_words(panel, panel_keys, depth, panel_keys, rows, width);
+    return;
+  }
+  // Words (channel 2i, channel 2i + 1) of keys 2j and 2j + 1 become words (key 2j, key 2j + 1) of those channels.
+  const auto word_at = [](const float* at) {
+    std::uint32_t word;
+    std::memcpy(&word, at, sizeof word);
+    return word;
+  };
+  for (std::int64_t i = 0; i < depth; ++i) {
+    for (std::int64_t j = 0; j < panel_keys / 2; ++j) {
+      const std::uint32_t even = word_at(panel + i * panel_keys + 2 * j);
+      const std::uint32_t odd = word_at(panel + i * panel_keys + 2 * j + 1);
+      const std::array<std::uint32_t, 2> words{(even & 0xffffU) | (odd << 16), (even >> 16) | (odd & 0xffff0000U)};
+      std::memcpy(rows + j * width + 2 * i, words.data(), sizeof words);
+    }
+  }
 }
 
 void write_row(const float* source, float factor, const TensorView& view, std::int64_t b, std::int64_t row,

@@ -12,21 +12,36 @@
 namespace annulus::kernels::simd {
 namespace {
 
-template <const TileOps& ops>
-KernelTable row(std::string_view name, std::string_view unavailable) {
-  return {.name = name,
-          .unavailable = unavailable,
-          .f64 = false,
-          .packed_bytes = packed_bytes,
-          .pack = pack,
-          .pass_bytes = pass_bytes,
-          .forward = [](const Problem& problem, const ConstTensorView& q,
-                        Workers& workers) { return make_forward(ops, problem, q, workers); },
-          .backward = [](const Problem& problem, const BackwardInputs& inputs,
-                         Workers& workers) { return make_backward(ops, problem, inputs, workers); },
-          .gradient_elements = gradient_elements,
-          .unpack_gradient = unpack_gradient};
-}
+/// A row whose tiles are `ops`, but for bf16 tensors `bf16_ops`.
+template <const TileOps& ops, const TileOps& bf16_ops = ops>
+struct Row {
+  static const TileOps& tiles(DType dtype) { return dtype == DType::bf16 ? bf16_ops : ops; }
+
+  static KernelTable table(std::string_view name, std::string_view unavailable) {
+    return {.name = name,
+            .unavailable = unavailable,
+            .f64 = false,
+            .packed_bytes = [](const BlockShape& shape,
+                               Direction direction) { return simd::packed_bytes(shape, direction, pair_of(shape)); },
+            .pack = [](const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
+                       std::byte* packed,
+                       Workers& workers) { simd::pack(shape, direction, pair_of(shape), k, v, packed, workers); },
+            .pass_bytes = [](const Problem& problem,
+                             Direction direction) { return simd::pass_bytes(problem, direction, pair_of(problem)); },
+            .forward = [](const Problem& problem, const ConstTensorView& q,
+                          Workers& workers) { return make_forward(tiles(problem.dtype), problem, q, workers); },
+            .backward = [](const Problem& problem, const BackwardInputs& inputs,
+                           Workers& workers) { return make_backward(tiles(problem.dtype), problem, inputs, workers); },
+            .gradient_elements = simd::gradient_elements,
+            .unpack_gradient = simd::unpack_gradient};
+  }
+
+ private:
+  template <class Described>
+  static std::int64_t pair_of(const Described& what) {
+    return tiles(what.dtype).pair;
+  }
+};
 
 #if defined(__x86_64__)
 /// __builtin_cpu_supports asks the processor and whether the system saves the registers; clang 14 lacks "f16c".
@@ -46,33 +61,51 @@ std::string_view avx512_absence() {
                    __builtin_cpu_supports("fma");
   return all ? "" : "this processor or system lacks AVX-512 F, BW, DQ or VL";
 }
+
+std::string_view avx512_bf16_absence() {
+  const bool all = avx512_absence().empty() && __builtin_cpu_supports("avx512bf16");
+  return all ? "" : "this processor or system lacks AVX512_BF16";
+}
+#else
+constexpr std::string_view not_x86 = "built for a processor that is not x86-64";
 #endif
 
 }  // namespace
 
 const KernelTable& portable_table() {
-  static const KernelTable table = row<portable_tiles>("portable", "");
+  static const KernelTable table = Row<portable_tiles>::table("portable", "");
   return table;
 }
 
 #if defined(__x86_64__)
 const KernelTable& avx2_table() {
-  static const KernelTable table = row<avx2_tiles>("avx2", avx2_absence());
+  static const KernelTable table = Row<avx2_tiles>::table("avx2", avx2_absence());
   return table;
 }
 
 const KernelTable& avx512_table() {
-  static const KernelTable table = row<avx512_tiles>("avx512", avx512_absence());
+  static const KernelTable table = Row<avx512_tiles>::table("avx512", avx512_absence());
+  return table;
+}
+
+const KernelTable& avx512_bf16_table() {
+  static const KernelTable table =
+      Row<avx512_tiles, avx512_bf16_tiles>::table("avx512-bf16", avx512_bf16_absence());
   return table;
 }
 #else
 const KernelTable& avx2_table() {
-  static const KernelTable table = row<portable_tiles>("avx2", "built for a processor that is not x86-64");
+  static const KernelTable table = Row<portable_tiles>::table("avx2", not_x86);
   return table;
 }
 
 const KernelTable& avx512_table() {
-  static const KernelTable table = row<portable_tiles>("avx512", "built for a processor that is not x86-64");
+  static const KernelTable table = Row<portable_tiles>::table("avx512", not_x86);
+  return table;
+}
+
+const KernelTable& avx512_bf16_table() {
+  static const KernelTable table = Row<portable_tiles>::table("avx512-bf16", not_x86);
   return table;
 }
 #endif

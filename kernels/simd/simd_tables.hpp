@@ -10,5 +10,7 @@ namespace annulus::kernels::simd {
 const KernelTable& portable_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
+/// avx512 for f32 and f16; bf16 tensors in products of bf16 pairs: p, ds, q and dout are rounded to bf16 for them.
+const KernelTable& avx512_bf16_table();
 
 }  // namespace annulus::kernels::simd

@@ -1,6 +1,7 @@
 /// The tile code compiled for AVX-512 F/BW/DQ/VL.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/simd/vec_avx512.inl.hpp"
+#include "kernels/simd/words_f32.inl.hpp"
 // The vocabulary comes first: the body is written in it.
 #include "kernels/simd/tile_ops.inl.hpp"
 

@@ -1,4 +1,5 @@
-/// The tile code of the SIMD rows, compiled once per instruction set over the vocabulary of its vec_*.inl.hpp.
+/// The tile code of the SIMD rows, compiled once per instruction set over the vocabulary of its vec_*.inl.hpp and
+/// words_*.inl.hpp.
 /// Everything here has internal linkage and calls nothing outside: see TileOps.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -43,7 +44,7 @@ inline __attribute__((always_inline)) void multiply(const float* a, std::int64_t
     for (int i = 0; i < rows; ++i) {
       const Vec x = broadcast(a[i * a_row]);
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sum[i][v] = fma(x, column[v], sum[i][v]);
+      for (int v = 0; v < vectors; ++v) sum[i][v] = multiply_add(x, column[v], sum[i][v]);
     }
     a += a_step;
     b += b_step;
@@ -89,30 +90,36 @@ void scores(const float* q, const float* panels, std::int64_t keys, std::int64_t
   }
 }
 
-void accumulate_rescaled(const float* scores, std::int64_t keys, const float* v, std::int64_t width,
-                         const float* rescale, float* rows) {
-  multiply_rows<Start::rescaled_target, score_stride, 1>(scores, v, width, rows, keys, rescale);
+void accumulate_rescaled(const float* p, std::int64_t keys, const float* v, std::int64_t width, const float* rescale,
+                         float* rows) {
+  multiply_rows<Start::rescaled_target, score_stride, 1>(p, v, width, rows, keys / pair, rescale);
 }
 
-void accumulate(const float* scores, std::int64_t keys, const float* v, std::int64_t width, float* rows) {
-  multiply_rows<Start::target, score_stride, 1>(scores, v, width, rows, keys, nullptr);
+void accumulate(const float* ds, std::int64_t keys, const float* k, std::int64_t width, float* rows) {
+  multiply_rows<Start::target, score_stride, 1>(ds, k, width, rows, keys / pair, nullptr);
 }
 
-void accumulate_transposed(const float* scores, std::int64_t rows, const float* x, std::int64_t width, float* columns) {
-  multiply_rows<Start::target, 1, score_stride>(scores, x, width, columns, rows, nullptr);
+void accumulate_transposed(const float* p, std::int64_t rows, const float* x, std::int64_t width, float* columns) {
+  multiply_rows<Start::target, 1, pair * score_stride>(p, x, width, columns, rows / pair, nullptr);
 }
 
-/// 2^f on [0, 1], minimax with p(0) = 1: relative error 8.3e-8, with float rounding 1.5e-7.
+/// 2^f on [0, 1], minimax with p(0) = 1: relative error 8.3e-8 in degree 5 (1.5e-7 with float rounding), 2.9e-6 in
+/// degree 4.
+template <int degree>
 inline __attribute__((always_inline)) Vec exp2_fraction(Vec f) {
-  Vec p = broadcast(0.0018671302F);
-  p = fma(p, f, broadcast(0.00901703F));
-  p = fma(p, f, broadcast(0.055799913F));
-  p = fma(p, f, broadcast(0.24016444F));
-  p = fma(p, f, broadcast(0.6931513F));
+  static_assert(degree == 4 || degree == 5);
+  Vec p = broadcast(degree == 5 ? 0.0018671302F : 0.013426684F);
+  if constexpr (degree == 5) p = fma(p, f, broadcast(0.00901703F));
+  p = fma(p, f, broadcast(degree == 5 ? 0.055799913F : 0.052242474F));
+  p = fma(p, f, broadcast(degree == 5 ? 0.24016444F : 0.24128020F));
+  p = fma(p, f, broadcast(degree == 5 ? 0.6931513F : 0.69304484F));
   return fma(p, f, broadcast(1.F));
 }
 /// 2^x; exactly 1 for 0 and exactly 0 for -infinity.
-inline __attribute__((always_inline)) Vec exp2(Vec x) { return scale_by_power(exp2_fraction(fraction(x)), x); }
+template <int degree = 5>
+inline __attribute__((always_inline)) Vec exp2(Vec x) {
+  return scale_by_power(exp2_fraction<degree>(fraction(x)), x);
+}
 
 /// A polynomial near zero (relative error 4.4e-9 before rounding), 1 - 2 / (e^2x + 1) beyond |x| = 0.625.
 inline __attribute__((always_inline)) Vec tanh(Vec x) {
@@ -141,23 +148,26 @@ inline __attribute__((always_inline)) float row_max(const float* row, std::int64
   return reduce_max(max(even, odd));
 }
 
-inline __attribute__((always_inline)) float row_exp2(float* row, std::int64_t keys, float scale, float shift) {
+/// The sum of p, and that of its words.
+struct RowSums {
+  float sum;
+  float seen;
+};
+inline __attribute__((always_inline)) RowSums row_exp2(float* row, std::int64_t keys, float scale, float shift) {
   const Vec factor = broadcast(scale);
   const Vec offset = broadcast(shift);
-  Vec even = broadcast(0.F);
-  Vec odd = broadcast(0.F);
+  Vec sum = broadcast(0.F);
+  Vec seen = broadcast(0.F);
   for (std::int64_t key = 0; key < keys; key += 2 * lanes) {
-    const Vec a = exp2(fms(load(row + key), factor, offset));
-    const Vec b = exp2(fms(load(row + key + lanes), factor, offset));
-    store(row + key, a);
-    store(row + key + lanes, b);
-    even = add(even, a);
-    odd = add(odd, b);
+    const Vec a = exp2<exp2_degree>(fms(load(row + key), factor, offset));
+    const Vec b = exp2<exp2_degree>(fms(load(row + key + lanes), factor, offset));
+    sum = add(sum, add(a, b));
+    seen = store_and_sum(row, key, a, b, seen);
   }
-  return reduce_add(add(even, odd));
+  return {reduce_add(sum), reduce_add(seen)};
 }
 
-void softmax(float* scores, std::int64_t keys, float scale, float* m, float* l, float* rescale) {
+void softmax(float* scores, std::int64_t keys, float scale, float* m, float* l, float* weight, float* rescale) {
   const float minus_infinity = -__builtin_inff();
   alignas(64) float shift[16] = {};
   alignas(64) float drop[16] = {};
@@ -170,19 +180,45 @@ void softmax(float* scores, std::int64_t keys, float scale, float* m, float* l, 
   }
   for (int i = 0; i < 16; i += lanes) store(rescale + i, exp2(load(drop + i)));
   for (std::int64_t i = 0; i < group_rows; ++i) {
-    l[i] = l[i] * rescale[i] + row_exp2(scores + i * score_stride, keys, scale, shift[i]);
+    const RowSums sums = row_exp2(scores + i * score_stride, keys, scale, shift[i]);
+    l[i] = l[i] * rescale[i] + sums.sum;
+    if constexpr (pair > 1) weight[i] = weight[i] * rescale[i] + sums.seen;
   }
 }
 
-void gradients(float* s, float* t, std::int64_t keys, float scale, const float* lse2, const float* delta) {
+/// p and ds of two rows and two vectors of columns.
+inline __attribute__((always_inline)) void gradient_columns(float* s, float* t, float* along_keys, std::int64_t key,
+                                                            Vec factor, const float* lse2, const float* delta,
+                                                            const float* slope) {
+  Vec p[2][2];
+  Vec ds[2][2];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const std::int64_t row = i * score_stride + key;
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      p[i][v] = exp2<exp2_degree>(fms(load(s + row + v * lanes), factor, broadcast(lse2[i])));
+      ds[i][v] = mul(p[i][v], sub(load(t + row + v * lanes), broadcast(delta[i])));
+      if (slope != nullptr) ds[i][v] = mul(ds[i][v], load(slope + row + v * lanes));
+    }
+  }
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; ++v) {
+    store_along_rows(s, s + score_stride, key + v * lanes, p[0][v], p[1][v]);
+    store_along_rows(t, t + score_stride, key + v * lanes, ds[0][v], ds[1][v]);
+  }
+  store_copy_along_keys(along_keys, key, ds[0][0], ds[0][1]);
+  store_copy_along_keys(along_keys + score_stride, key, ds[1][0], ds[1][1]);
+}
+
+void gradients(float* s, float* t, float* along_keys, std::int64_t keys, float scale, const float* lse2,
+               const float* delta, const float* slope) {
   const Vec factor = broadcast(scale);
-  for (std::int64_t i = 0; i < group_rows; ++i, s += score_stride, t += score_stride) {
-    const Vec shift = broadcast(lse2[i]);
-    const Vec mean = broadcast(delta[i]);
-    for (std::int64_t key = 0; key < keys; key += lanes) {
-      const Vec p = exp2(fms(load(s + key), factor, shift));
-      store(s + key, p);
-      store(t + key, mul(p, sub(load(t + key), mean)));
+  for (std::int64_t i = 0; i < group_rows; i += 2) {
+    const std::int64_t row = i * score_stride;
+    for (std::int64_t key = 0; key < keys; key += 2 * lanes) {
+      gradient_columns(s + row, t + row, along_keys + row, key, factor, lse2 + i, delta + i,
+                       slope == nullptr ? nullptr : slope + row);
     }
   }
 }
@@ -200,10 +236,6 @@ void natural_scores(float* s, std::int64_t keys, float scale, float cap, float* 
   }
 }
 
-void scale_by(float* t, const float* slope, std::int64_t keys) {
-  for (std::int64_t key = 0; key < keys; key += lanes) store(t + key, mul(load(t + key), load(slope + key)));
-}
-
 void widen_bf16(const std::uint16_t* source, std::int64_t count, float* target) {
   for (std::int64_t i = 0; i < count; i += lanes) store(target + i, load_bf16(source + i));
 }
@@ -212,23 +244,39 @@ void widen_f16(const std::uint16_t* source, std::int64_t count, float* target) {
   for (std::int64_t i = 0; i < count; i += lanes) store(target + i, load_f16(source + i));
 }
 
-double multiply_add_burst(std::int64_t rounds, float x, float* target) {
-  constexpr int chains = 12;  // more than latency times ports (10), and they fit 16 registers with the operands
-  const Vec factor = broadcast(x);
-  Vec sum[chains];
-#pragma GCC unroll 12
-  for (int i = 0; i < chains; ++i) sum[i] = broadcast(static_cast<float>(i));
-  for (std::int64_t round = 0; round < rounds; ++round) {
-#pragma GCC unroll 12
-    for (int i = 0; i < chains; ++i) sum[i] = fma(sum[i], factor, factor);
-  }
-#pragma GCC unroll 12
-  for (int i = 0; i < chains; ++i) store(target + i * lanes, sum[i]);
-  return 2.0 * chains * lanes * static_cast<double>(rounds);
+void words_of_row(const float* row, std::int64_t count, float* words) {
+  std::int64_t i = 0;
+  for (; i + 2 * lanes <= count; i += 2 * lanes) store_along_keys(words, i, load(row + i), load(row + i + lanes));
+  if (i < count) store_along_keys(words, i, load(row + i), broadcast(0.F));  // 16 elements are left of wide vectors
 }
 
-constexpr TileOps tiles{scores,         softmax,  accumulate_rescaled, accumulate, accumulate_transposed, gradients,
-                        natural_scores, scale_by, widen_bf16,          widen_f16,  multiply_add_burst};
+void words_of_rows(const float* rows, std::int64_t count, float* words) {
+  for (std::int64_t i = 0; i < count; i += lanes) {
+    store_along_rows(words, words, i, load(rows + i), load(rows + (pair - 1) * count + i));
+  }
+}
+
+double multiply_add_burst(std::int64_t rounds, float x, float* target) {
+  alignas(64) float both[lanes];
+  for (float& value : both) value = x;
+  alignas(64) float words[2 * lanes];
+  store_along_keys(words, 0, load(both), load(both));
+  const Vec factor = load(words);
+  Vec sum[burst_chains];
+#pragma GCC unroll 16
+  for (int i = 0; i < burst_chains; ++i) sum[i] = broadcast(static_cast<float>(i));
+  for (std::int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 16
+    for (int i = 0; i < burst_chains; ++i) sum[i] = multiply_add(factor, factor, sum[i]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < burst_chains; ++i) store(target + i * lanes, sum[i]);
+  return 2.0 * pair * burst_chains * lanes * static_cast<double>(rounds);
+}
+
+constexpr TileOps tiles{
+    pair,           scores,     softmax,   accumulate_rescaled, accumulate,    accumulate_transposed, gradients,
+    natural_scores, widen_bf16, widen_f16, words_of_row,        words_of_rows, multiply_add_burst};
 
 }  // namespace
 }  // namespace annulus::kernels::simd

@@ -21,8 +21,13 @@ constexpr std::byte nan_byte{0xff};
 
 DType result_dtype(const ContractCase& test) { return test.result_dtype.value_or(kernels::gradient_dtype(test.dtype)); }
 
-/// The narrowest type on the way: what plain attention would store, and what the tolerance follows.
-DType narrowest(const ContractCase& test) { return size_of(result_dtype(test)) == 2 ? result_dtype(test) : test.dtype; }
+/// The coarsest type on the way: what plain attention would store, and what the tolerance follows.
+DType coarsest(const ContractCase& test) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    if (test.dtype == dtype || result_dtype(test) == dtype) return dtype;
+  }
+  return test.dtype;
+}
 
 /// Writes dense doubles to a view, rows taken at `positions` of a sequence of `seq` rows.
 void fill(const TensorView& view, const std::vector<double>& dense, std::int64_t seq,
@@ -209,7 +214,7 @@ void expect_close(const char* tensor, const ContractCase& test, double max_abs_s
                   const std::vector<double>& want, const std::vector<double>& plain, double scale) {
   const double error = relative_error(got, want, scale);
   const double plain_error = plain.empty() ? 0 : relative_error(plain, want, scale);
-  EXPECT_LE(error, allowed_error(narrowest(test), max_abs_score, plain_error))
+  EXPECT_LE(error, allowed_error(coarsest(test), max_abs_score, plain_error))
       << tensor << " (plain attention: " << plain_error << ")";
 }
 
@@ -251,7 +256,7 @@ OracleResult judge(const KernelTable& table, ContractCase test, const std::strin
   SCOPED_TRACE(what + ", seed " + std::to_string(test.seed));
   prepare(test);
   const OracleResult want = oracle(test.problem, test.tensors);
-  const DType stored = narrowest(test);
+  const DType stored = coarsest(test);
   const OracleResult plain =
       size_of(stored) == 2 ? plain_attention_rounded(test.problem, test.tensors, stored) : OracleResult{};
   OracleResult got = run_contract(table, test);

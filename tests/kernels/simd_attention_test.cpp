@@ -21,7 +21,9 @@ void check_against_reference(const SimdCase& c, double tolerance = 1e-5) {
   const SimdResult want = SimdRun(c, kernels::reference_table(), 2).run();
   for (const kernels::KernelTable* row : simd_rows()) {
     SCOPED_TRACE(std::string(row->name) + ": " + describe(c));
-    expect_close(SimdRun(c, *row, 2).run(), want, tolerance);
+    // Products of bf16 pairs round p and ds to 2^-9 relative; the suite of all backends judges that more sharply.
+    const bool rounds = row->name == "avx512-bf16" && c.dtype == DType::bf16;
+    expect_close(SimdRun(c, *row, 2).run(), want, rounds ? 0x1p-7 : tolerance);
   }
 }
 
@@ -80,8 +82,13 @@ TEST(SimdAttention, StandsLogitsOfThirtyThousand) {
 TEST(SimdAttention, GivesTheSameBitsForAnyNumberOfWorkers) {
   for (const kernels::KernelTable* row : simd_rows()) {
     for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
-      const SimdCase c{
-          .q_rows = 500, .block_rows = {300, 450}, .heads = 4, .kv_heads = 2, .head_dim = 40, .mask = mask};
+      const SimdCase c{.q_rows = 500,
+                       .block_rows = {300, 450},
+                       .heads = 4,
+                       .kv_heads = 2,
+                       .head_dim = 40,
+                       .dtype = row->name == "avx512-bf16" ? DType::bf16 : DType::f32,
+                       .mask = mask};
       SimdRun alone(c, *row, 1);
       const SimdResult want = alone.run();
       EXPECT_GT(alone.progress_calls(), 0);

@@ -20,7 +20,8 @@ namespace annulus::test {
 inline std::vector<const kernels::KernelTable*> simd_rows() {
   std::vector<const kernels::KernelTable*> rows;
   for (const auto* row :
-       {&kernels::simd::portable_table(), &kernels::simd::avx2_table(), &kernels::simd::avx512_table()}) {
+       {&kernels::simd::portable_table(), &kernels::simd::avx2_table(), &kernels::simd::avx512_table(),
+        &kernels::simd::avx512_bf16_table()}) {
     if (row->unavailable.empty()) rows.push_back(row);
   }
   return rows;
