@@ -28,7 +28,7 @@ struct Tile16<std::uint16_t> {
 };
 
 template <class Word>
-void transpose_tile(const Word* source, std::int64_t source_stride, Word* target, std::int64_t target_stride) {
+void transpose_tile(const std::byte* source, std::int64_t source_stride, Word* target, std::int64_t target_stride) {
   using Tile = Tile16<Word>;
   using Vec = typename Tile::Vec;
   constexpr int n = 16 / sizeof(Word);
@@ -45,21 +45,33 @@ void transpose_tile(const Word* source, std::int64_t source_stride, Word* target
   for (int i = 0; i < n; ++i) std::memcpy(target + i * target_stride, &row[i], 16);
 }
 
+/// target[column][row] = source[row][column]. Source rows of any alignment, `source_stride` bytes apart.
 template <class Word>
-void transpose_words(const Word* source, std::int64_t source_stride, std::int64_t rows, std::int64_t columns,
+void transpose_bytes(const std::byte* source, std::int64_t source_stride, std::int64_t rows, std::int64_t columns,
                      Word* target, std::int64_t target_stride) {
-  constexpr std::int64_t n = 16 / sizeof(Word);
+  constexpr auto size = static_cast<std::int64_t>(sizeof(Word));
+  constexpr std::int64_t n = 16 / size;
   const std::int64_t tiled_rows = rows / n * n;
   const std::int64_t tiled_columns = columns / n * n;
   for (std::int64_t c = 0; c < tiled_columns; c += n) {
     for (std::int64_t r = 0; r < tiled_rows; r += n) {
-      transpose_tile(source + r * source_stride + c, source_stride, target + c * target_stride + r, target_stride);
+      transpose_tile(source + r * source_stride + c * size, source_stride, target + c * target_stride + r,
+                     target_stride);
     }
   }
   for (std::int64_t c = 0; c < columns; ++c) {
     const std::int64_t first = c < tiled_columns ? tiled_rows : 0;
-    for (std::int64_t r = first; r < rows; ++r) target[c * target_stride + r] = source[r * source_stride + c];
+    for (std::int64_t r = first; r < rows; ++r) {
+      std::memcpy(target + c * target_stride + r, source + r * source_stride + c * size, sizeof(Word));
+    }
   }
+}
+
+template <class Word>
+void transpose_words(const Word* source, std::int64_t source_stride, std::int64_t rows, std::int64_t columns,
+                     Word* target, std::int64_t target_stride) {
+  transpose_bytes(reinterpret_cast<const std::byte*>(source), source_stride * static_cast<std::int64_t>(sizeof(Word)),
+                  rows, columns, target, target_stride);
 }
 
 /// How up to 32 keys of one head are laid out: words of one element.
@@ -82,26 +94,32 @@ struct Single {
 /// Words of two 16-bit elements.
 struct Pairs {
   using Element = std::uint16_t;
-  static constexpr std::int64_t most_words = 128;  ///< of a row: head_dim 256
   /// A panel [head_dim / 2][32]; a word holds two neighbouring channels.
   static void panel(const Element* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim,
                     Element* to) {
-    std::array<float, panel_keys * most_words> words;  // floats only carry the bits
-    const std::int64_t depth = ceil_div(head_dim, 2);
-    std::memset(words.data(), 0, static_cast<std::size_t>(panel_keys * depth) * sizeof(float));
-    for (std::int64_t r = 0; r < rows; ++r) {
-      std::memcpy(words.data() + r * depth, source + r * row_stride, static_cast<std::size_t>(head_dim) * sizeof(Element));
+    auto* const words = reinterpret_cast<float*>(to);  // floats only carry the bits
+    const std::int64_t depth = head_dim / 2;
+    if (rows < panel_keys) std::fill_n(words, panel_keys * ceil_div(head_dim, 2), 0.F);
+    transpose_bytes(reinterpret_cast<const std::byte*>(source), row_stride * 2, rows, depth, words, panel_keys);
+    if (head_dim % 2 == 0) return;
+    for (std::int64_t r = 0; r < rows; ++r) {  // the last word of a row holds one channel
+      to[(depth * panel_keys + r) * 2] = source[r * row_stride + head_dim - 1];
+      to[(depth * panel_keys + r) * 2 + 1] = 0;
     }
-    transpose_words(words.data(), depth, panel_keys, depth, reinterpret_cast<float*>(to), panel_keys);
   }
   /// Rows [16][width]; a word holds one channel of two neighbouring keys.
   static void rows(const Element* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Element* to,
                    std::int64_t width) {
-    if (rows < panel_keys || head_dim < width) std::fill_n(to, panel_keys * width, Element{0});
-    for (std::int64_t r = 0; r < rows; ++r) {
-      Element* const words = to + r / 2 * 2 * width + r % 2;
-      for (std::int64_t i = 0; i < head_dim; ++i) words[2 * i] = source[r * row_stride + i];
+    auto* const words = reinterpret_cast<std::uint32_t*>(to);
+    if (rows < panel_keys || head_dim < width) std::fill_n(words, panel_keys / 2 * width, 0U);
+    for (std::int64_t r = 0; r + 1 < rows; r += 2) {
+      const Element* const even = source + r * row_stride;
+      const Element* const odd = even + row_stride;
+      std::uint32_t* const pairs = words + r / 2 * width;
+      for (std::int64_t i = 0; i < head_dim; ++i) pairs[i] = even[i] | static_cast<std::uint32_t>(odd[i]) << 16;
     }
+    if (rows % 2 == 0) return;
+    std::copy_n(source + (rows - 1) * row_stride, head_dim, words + rows / 2 * width);
   }
 };
 
@@ -194,7 +212,7 @@ void pack_group(const TileOps& ops, const float* rows, const QueryLayout& layout
     transpose_words(rows, layout.width, group_rows, layout.depth, packed, group_rows);
     return;
   }
-  constexpr std::int64_t stride = Pairs::most_words;
+  constexpr std::int64_t stride = 128;  // words of the widest row
   alignas(64) std::array<float, group_rows * stride> words;
   for (std::int64_t r = 0; r < group_rows; ++r) {
     ops.words_of_row(rows + r * layout.width, layout.width, words.data() + r * stride);

@@ -48,16 +48,32 @@ std::int64_t Layout::max_rows() const {
   return most;
 }
 
-std::int64_t Layout::rows_before(int rank, std::int64_t pos) const {
-  pos = std::clamp<std::int64_t>(pos, 0, seq_len_);
+Layout::RowCounter Layout::row_counter(int rank) const {
+  RowCounter counter;
+  counter.seq_len_ = seq_len_;
   if (kind_ == LayoutKind::striped) {
-    const std::int64_t round = stripe_ * ranks_;
-    return pos / round * stripe_ + std::clamp<std::int64_t>(pos % round - rank * stripe_, 0, stripe_);
+    counter.round_ = stripe_ * ranks_;
+    counter.begin_[0] = rank * stripe_;
+    counter.end_[0] = counter.begin_[0] + stripe_;
+    return counter;
   }
-  const auto in_chunk = [&](std::int64_t chunk) {
-    return std::clamp(pos, chunk_begin(chunk), chunk_begin(chunk + 1)) - chunk_begin(chunk);
+  counter.begin_[0] = chunk_begin(rank);
+  counter.end_[0] = chunk_begin(rank + 1);
+  if (kind_ == LayoutKind::zigzag) {
+    counter.begin_[1] = chunk_begin(2 * ranks_ - 1 - rank);
+    counter.end_[1] = chunk_begin(2 * ranks_ - rank);
+  }
+  return counter;
+}
+
+std::int64_t Layout::RowCounter::rows_before(std::int64_t pos) const {
+  pos = std::clamp<std::int64_t>(pos, 0, seq_len_);
+  const auto within = [&](int chunk, std::int64_t at) {
+    const auto i = static_cast<std::size_t>(chunk);
+    return std::clamp(at, begin_[i], end_[i]) - begin_[i];
   };
-  return kind_ == LayoutKind::zigzag ? in_chunk(rank) + in_chunk(2 * ranks_ - 1 - rank) : in_chunk(rank);
+  if (round_ > 0) return pos / round_ * (end_[0] - begin_[0]) + within(0, pos % round_);
+  return within(0, pos) + within(1, pos);
 }
 
 int Layout::owner(std::int64_t pos) const {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -30,6 +31,20 @@ struct Piece {
 /// Chunk sizes differ by at most one row.
 class Layout {
  public:
+  /// Answers rows_before for one rank again and again without the divisions that find its shard.
+  class RowCounter {
+   public:
+    std::int64_t rows_before(std::int64_t pos) const;
+
+   private:
+    friend class Layout;
+    std::array<std::int64_t, 2> begin_{};  ///< of the shard's chunks, or [0] of its stripe in each round
+    std::array<std::int64_t, 2> end_{};
+    std::int64_t round_ = 0;  ///< positions dealt in one round of stripes; 0: the shard is two chunks
+    std::int64_t seq_len_ = 0;
+  };
+  RowCounter row_counter(int rank) const;
+
   /// Throws UsageError unless seq_len >= 0, ranks >= 1 and stripe >= 1. `stripe` is read only by striped layouts.
   Layout(LayoutKind kind, std::int64_t seq_len, int ranks, std::int64_t stripe = 1);
 
@@ -42,7 +57,7 @@ class Layout {
   std::int64_t rows(int rank) const { return rows_before(rank, seq_len_); }
   std::int64_t max_rows() const;
   /// Rows of a rank's shard that hold positions below `pos`; pos may lie outside [0, seq_len].
-  std::int64_t rows_before(int rank, std::int64_t pos) const;
+  std::int64_t rows_before(int rank, std::int64_t pos) const { return row_counter(rank).rows_before(pos); }
   /// The rank that keeps `pos` in [0, seq_len), and the row there.
   int owner(std::int64_t pos) const;
   std::int64_t row(std::int64_t pos) const { return rows_before(owner(pos), pos); }

@@ -71,11 +71,12 @@ std::string Mask::describe() const {
 
 BlockMask block_mask(const Mask& mask, const Layout& q_layout, int rank, const Layout& k_layout, int owner) {
   BlockMask block;
+  const Layout::RowCounter counter = k_layout.row_counter(owner);
   block.spans.reserve(static_cast<std::size_t>(q_layout.rows(rank)));
   for (const Piece& piece : q_layout.pieces(rank)) {
     for (std::int64_t q = piece.pos; q < piece.pos + piece.rows; ++q) {
       const PosSpan keys = mask.visible_keys(q);
-      const kernels::RowSpan rows{k_layout.rows_before(owner, keys.begin), k_layout.rows_before(owner, keys.end)};
+      const kernels::RowSpan rows{counter.rows_before(keys.begin), counter.rows_before(keys.end)};
       block.spans.push_back(rows);
       block.pairs += rows.end - rows.begin;
     }
