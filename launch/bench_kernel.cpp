@@ -60,7 +60,7 @@ class KernelBench {
   Seconds forward(std::byte* packed) {
     const double started = thread_cpu_seconds();
     table().pack(block_shape(), Direction::forward, tensors_.k, tensors_.v, packed, workers_);
-    const auto pass = table().forward(problem_, tensors_.q, workers_);
+    const auto pass = table().forward(problem_, tensors_.q, {workers_, memory_});
     const double packing_done = thread_cpu_seconds();
     pass->attend(block(packed), mask_.view(), [] {});
     const double attended = thread_cpu_seconds();
@@ -71,7 +71,7 @@ class KernelBench {
   Seconds backward() {
     const double started = thread_cpu_seconds();
     table().pack(block_shape(), Direction::backward, tensors_.k, tensors_.v, packed_.data(), workers_);
-    const auto pass = table().backward(problem_, {tensors_.q, tensors_.out, tensors_.dout, tensors_.lse}, workers_);
+    const auto pass = table().backward(problem_, {tensors_.q, tensors_.out, tensors_.dout, tensors_.lse}, {workers_, memory_});
     const double packing_done = thread_cpu_seconds();
     pass->attend(block(packed_.data()), mask_.view(), gradient_.data(), [] {});
     const double attended = thread_cpu_seconds();
@@ -84,6 +84,7 @@ class KernelBench {
   Layout layout_;
   BlockMask mask_;
   Workers workers_{1};
+  BufferPool memory_;
   BenchTensors tensors_;
   kernels::Problem problem_;
   Buffer<std::byte> packed_;

@@ -47,9 +47,10 @@ template <>
 inline double from_float<double>(float x) { return x; }
 template <>
 inline bf16 from_float<bf16>(float x) {
-  const auto u = std::bit_cast<std::uint32_t>(x);
-  if ((u & 0x7fffffffU) > 0x7f800000U) return {static_cast<std::uint16_t>((u >> 16) | 0x40U)};
-  return {static_cast<std::uint16_t>((u + 0x7fffU + ((u >> 16) & 1U)) >> 16)};
+  const auto u = std::bit_cast<std::uint32_t>(x);  // without branches: loops over it become vectors
+  const std::uint32_t rounded = u + 0x7fffU + ((u >> 16) & 1U);
+  const std::uint32_t quiet_nan = u | 0x400000U;
+  return {static_cast<std::uint16_t>(((u & 0x7fffffffU) > 0x7f800000U ? quiet_nan : rounded) >> 16)};
 }
 template <>
 f16 from_float<f16>(float x);

@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/base/buffer.hpp"
 #include "kernels/base/view.hpp"
 #include "kernels/base/workers.hpp"
 
@@ -74,6 +75,12 @@ TileKind classify(const VisibleRows& visible, std::int64_t q_begin, std::int64_t
 
 enum class Direction { forward, backward };
 
+/// What a pass computes with; both outlive it.
+struct Resources {
+  Workers& workers;
+  BufferPool& memory;  ///< of carries and scratch; kept by the caller from pass to pass
+};
+
 /// The forward pass of one call on one rank. Carries, per query row and head and in f32 (f64 for f64 tensors), the
 /// unnormalised output O, the running maximum m and the sum l over all blocks attended so far:
 ///   attend:  m' = max(m, max_j s_j);  O = O 2^(m-m') + sum_j 2^(s_j-m') v_j;  l likewise   (s in log2 units)
@@ -130,8 +137,8 @@ struct KernelTable {
   /// Bytes that a pass allocates for packed queries and carries (worker scratch excluded: it is bounded), checked.
   std::uint64_t (*pass_bytes)(const Problem& problem, Direction direction);
   /// A pass may read `q`, and whatever `inputs` views, until it ends.
-  std::unique_ptr<ForwardPass> (*forward)(const Problem& problem, const ConstTensorView& q, Workers& workers);
-  std::unique_ptr<BackwardPass> (*backward)(const Problem& problem, const BackwardInputs& inputs, Workers& workers);
+  std::unique_ptr<ForwardPass> (*forward)(const Problem& problem, const ConstTensorView& q, Resources resources);
+  std::unique_ptr<BackwardPass> (*backward)(const Problem& problem, const BackwardInputs& inputs, Resources resources);
   /// Elements of the dK/dV array of a block, in a layout that is the backend's own.
   std::int64_t (*gradient_elements)(const BlockShape& shape);
   /// Writes the summed gradients to dk and dv [batch, rows, kv_heads, head_dim], any dtype.

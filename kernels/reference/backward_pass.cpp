@@ -29,8 +29,12 @@ struct Scratch {
 
 class ReferenceBackward final : public BackwardPass {
  public:
-  ReferenceBackward(const Problem& problem, const BackwardInputs& inputs, Workers& workers)
-      : problem_(problem), inputs_(inputs), workers_(workers), dq_(rows() * problem.head_dim), delta_(rows()) {
+  ReferenceBackward(const Problem& problem, const BackwardInputs& inputs, Resources resources)
+      : problem_(problem),
+        inputs_(inputs),
+        workers_(resources.workers),
+        dq_(rows() * problem.head_dim, resources.memory),
+        delta_(rows(), resources.memory) {
     dq_.clear();
     workers_.for_each(problem_.batch * problem_.heads, [&](std::int64_t task, int) {
       for (std::int64_t row = 0; row < problem_.q_rows; ++row) {
@@ -146,8 +150,8 @@ class ReferenceBackward final : public BackwardPass {
 
 }  // namespace
 
-std::unique_ptr<BackwardPass> make_backward(const Problem& problem, const BackwardInputs& inputs, Workers& workers) {
-  return std::make_unique<ReferenceBackward>(problem, inputs, workers);
+std::unique_ptr<BackwardPass> make_backward(const Problem& problem, const BackwardInputs& inputs, Resources resources) {
+  return std::make_unique<ReferenceBackward>(problem, inputs, resources);
 }
 
 }  // namespace annulus::kernels::reference

@@ -23,8 +23,13 @@ struct Carry {
 
 class ReferenceForward final : public ForwardPass {
  public:
-  ReferenceForward(const Problem& problem, const ConstTensorView& q, Workers& workers)
-      : problem_(problem), q_(q), workers_(workers), o_(rows() * problem.head_dim), m_(rows()), l_(rows()) {
+  ReferenceForward(const Problem& problem, const ConstTensorView& q, Resources resources)
+      : problem_(problem),
+        q_(q),
+        workers_(resources.workers),
+        o_(rows() * problem.head_dim, resources.memory),
+        m_(rows(), resources.memory),
+        l_(rows(), resources.memory) {
     o_.clear();
     l_.clear();
     std::ranges::fill(m_.span(), -infinity);
@@ -118,8 +123,8 @@ class ReferenceForward final : public ForwardPass {
 
 }  // namespace
 
-std::unique_ptr<ForwardPass> make_forward(const Problem& problem, const ConstTensorView& q, Workers& workers) {
-  return std::make_unique<ReferenceForward>(problem, q, workers);
+std::unique_ptr<ForwardPass> make_forward(const Problem& problem, const ConstTensorView& q, Resources resources) {
+  return std::make_unique<ReferenceForward>(problem, q, resources);
 }
 
 }  // namespace annulus::kernels::reference

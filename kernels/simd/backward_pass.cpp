@@ -82,7 +82,7 @@ void clear_unseen(const QueryTile& queries, RowSpan columns, const Scratch& scra
 
 class SimdBackward final : public BackwardPass {
  public:
-  SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Workers& workers);
+  SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Resources resources);
   void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) override;
   void finish(const TensorView& dq, std::span<double> dsink) override;
 
@@ -98,7 +98,7 @@ class SimdBackward final : public BackwardPass {
     return ops_.pair == 1 ? scratch.ds.data() : scratch.ds_along_keys.data();
   }
   std::int64_t query_tiles() const { return ceil_div(layout_.groups, query_tile_groups(layout_.head_dim)); }
-  void allocate();
+  void allocate(BufferPool& memory);
   void prepare_group(std::int64_t b, std::int64_t head, std::int64_t group);
   void prepare_rows(std::int64_t b, std::int64_t head, std::int64_t group, const float* out, const float* dout);
 
@@ -133,15 +133,15 @@ class SimdBackward final : public BackwardPass {
   std::vector<Scratch> scratch_;
 };
 
-SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Workers& workers)
+SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Resources resources)
     : ops_(ops),
       problem_(problem),
       inputs_(inputs),
       layout_(query_layout(problem, ops.pair)),
       rule_(problem_),
-      workers_(workers),
+      workers_(resources.workers),
       turns_(static_cast<std::size_t>(problem.batch * problem.heads * query_tiles())) {
-  allocate();
+  allocate(resources.memory);
   workers_.for_each(problem_.batch * problem_.heads, [&](std::int64_t task, int) {
     for (std::int64_t group = 0; group < layout_.groups; ++group) {
       prepare_group(task / problem_.heads, task % problem_.heads, group);
@@ -149,19 +149,24 @@ SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const Bac
   });
 }
 
-void SimdBackward::allocate() {
-  for (Buffer<float>* packed : {&q_, &dout_}) *packed = Buffer<float>(rows_in_all() * layout_.depth);
-  for (Buffer<float>* words : {&q_rows_, &dout_rows_}) *words = Buffer<float>(rows_in_all() / ops_.pair * layout_.width);
-  dq_ = Buffer<float>(rows_in_all() * layout_.width);
-  for (Buffer<float>* row_values : {&lse2_, &delta_}) *row_values = Buffer<float>(rows_in_all());
+void SimdBackward::allocate(BufferPool& memory) {
+  const auto floats = [&](std::int64_t size) { return Buffer<float>(size, memory); };
+  for (Buffer<float>* packed : {&q_, &dout_}) *packed = floats(rows_in_all() * layout_.depth);
+  for (Buffer<float>* words : {&q_rows_, &dout_rows_}) *words = floats(rows_in_all() / ops_.pair * layout_.width);
+  dq_ = floats(rows_in_all() * layout_.width);
+  for (Buffer<float>* row_values : {&lse2_, &delta_}) *row_values = floats(rows_in_all());
   const std::int64_t keys = backward_tile_keys(layout_.head_dim);
   const std::int64_t widened = in_place(ops_, problem_.dtype) ? 0 : keys * layout_.head_dim;
   const std::int64_t tile = query_tile_groups(layout_.head_dim) * group_rows * score_stride;
   for (int worker = 0; worker < workers_.size(); ++worker) {
-    scratch_.push_back({Buffer<float>(tile), Buffer<float>(tile), Buffer<float>(ops_.pair == 1 ? 0 : tile),
-                        Buffer<float>(rule_.has_slope() ? group_rows * score_stride : 0), Buffer<float>(widened),
-                        Buffer<float>(widened), Buffer<float>(keys * layout_.width),
-                        Buffer<float>(keys * layout_.width), Buffer<float>(keys * layout_.width)});
+    Scratch scratch;
+    scratch.p = floats(tile);
+    scratch.ds = floats(tile);
+    scratch.ds_along_keys = floats(ops_.pair == 1 ? 0 : tile);
+    scratch.slope = floats(rule_.has_slope() ? group_rows * score_stride : 0);
+    for (Buffer<float>* panels : {&scratch.k, &scratch.v}) *panels = floats(widened);
+    for (Buffer<float>* rows : {&scratch.k_rows, &scratch.dk, &scratch.dv}) *rows = floats(keys * layout_.width);
+    scratch_.push_back(std::move(scratch));
   }
 }
 
@@ -401,9 +406,9 @@ double SimdBackward::dsink(std::int64_t head) const {
 }  // namespace
 
 std::unique_ptr<BackwardPass> make_backward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs,
-                                            Workers& workers) {
+                                            Resources resources) {
   pass_bytes(problem, Direction::backward, ops.pair);  // throws where the products inside would wrap
-  return std::make_unique<SimdBackward>(ops, problem, inputs, workers);
+  return std::make_unique<SimdBackward>(ops, problem, inputs, resources);
 }
 
 }  // namespace annulus::kernels::simd

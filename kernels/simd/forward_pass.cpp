@@ -29,7 +29,7 @@ struct KeyTile {
 
 class SimdForward final : public ForwardPass {
  public:
-  SimdForward(const TileOps& ops, const Problem& problem, const ConstTensorView& q, Workers& workers);
+  SimdForward(const TileOps& ops, const Problem& problem, const ConstTensorView& q, Resources resources);
   void attend(const Block& block, const VisibleRows& visible, const Progress& progress) override;
   void finish(const TensorView& out, const RowStats& lse) override;
 
@@ -66,18 +66,22 @@ class SimdForward final : public ForwardPass {
   std::vector<Scratch> scratch_;
 };
 
-SimdForward::SimdForward(const TileOps& ops, const Problem& problem, const ConstTensorView& q, Workers& workers)
-    : ops_(ops), problem_(problem), layout_(query_layout(problem, ops.pair)), rule_(problem_), workers_(workers) {
+SimdForward::SimdForward(const TileOps& ops, const Problem& problem, const ConstTensorView& q, Resources resources)
+    : ops_(ops),
+      problem_(problem),
+      layout_(query_layout(problem, ops.pair)),
+      rule_(problem_),
+      workers_(resources.workers) {
   const std::int64_t rows = problem.batch * problem.heads * layout_.padded_rows();
-  q_ = Buffer<float>(rows * layout_.depth);
-  o_ = Buffer<float>(rows * layout_.width);
-  m_ = Buffer<float>(rows);
-  l_ = Buffer<float>(rows);
-  weight_ = Buffer<float>(ops.pair == 1 ? 0 : rows);
+  const auto floats = [&](std::int64_t size) { return Buffer<float>(size, resources.memory); };
+  q_ = floats(rows * layout_.depth);
+  o_ = floats(rows * layout_.width);
+  m_ = floats(rows);
+  l_ = floats(rows);
+  weight_ = floats(ops.pair == 1 ? 0 : rows);
   const std::int64_t keys = in_place(ops, problem.dtype) ? 0 : forward_tile_keys(layout_.head_dim);
-  for (int worker = 0; worker < workers.size(); ++worker) {
-    scratch_.push_back({Buffer<float>(group_rows * score_stride), Buffer<float>(keys * layout_.head_dim),
-                        Buffer<float>(keys * layout_.width)});
+  for (int worker = 0; worker < workers_.size(); ++worker) {
+    scratch_.push_back({floats(group_rows * score_stride), floats(keys * layout_.head_dim), floats(keys * layout_.width)});
   }
   for_each_chunk([&](const Chunk& chunk, int) { pack_queries(q, chunk); });
 }
@@ -194,9 +198,9 @@ void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorV
 }  // namespace
 
 std::unique_ptr<ForwardPass> make_forward(const TileOps& ops, const Problem& problem, const ConstTensorView& q,
-                                          Workers& workers) {
+                                          Resources resources) {
   pass_bytes(problem, Direction::forward, ops.pair);  // throws where the products inside would wrap
-  return std::make_unique<SimdForward>(ops, problem, q, workers);
+  return std::make_unique<SimdForward>(ops, problem, q, resources);
 }
 
 }  // namespace annulus::kernels::simd

@@ -7,9 +7,9 @@
 namespace annulus::kernels::simd {
 
 std::unique_ptr<ForwardPass> make_forward(const TileOps& ops, const Problem& problem, const ConstTensorView& q,
-                                          Workers& workers);
+                                          Resources resources);
 std::unique_ptr<BackwardPass> make_backward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs,
-                                            Workers& workers);
+                                            Resources resources);
 
 /// Calls `progress` on the thread of worker 0 whenever about 100 us of its work have passed; one per attend.
 class Pacer {

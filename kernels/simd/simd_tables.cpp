@@ -29,9 +29,9 @@ struct Row {
             .pass_bytes = [](const Problem& problem,
                              Direction direction) { return simd::pass_bytes(problem, direction, pair_of(problem)); },
             .forward = [](const Problem& problem, const ConstTensorView& q,
-                          Workers& workers) { return make_forward(tiles(problem.dtype), problem, q, workers); },
+                          Resources resources) { return make_forward(tiles(problem.dtype), problem, q, resources); },
             .backward = [](const Problem& problem, const BackwardInputs& inputs,
-                           Workers& workers) { return make_backward(tiles(problem.dtype), problem, inputs, workers); },
+                           Resources resources) { return make_backward(tiles(problem.dtype), problem, inputs, resources); },
             .gradient_elements = simd::gradient_elements,
             .unpack_gradient = simd::unpack_gradient};
   }

@@ -26,6 +26,7 @@ struct RingAttention::Impl {
   template <class Attend>
   void rotate(Attend&& attend);
   void report(Direction direction, double started);
+  kernels::Resources resources() { return {*workers, memory}; }
 
   Communicator comm;
   Execution execution;
@@ -36,6 +37,7 @@ struct RingAttention::Impl {
   ExchangeKind exchange_kind = ExchangeKind::automatic;
   std::unique_ptr<Exchange> exchange;
   std::unique_ptr<Workers> workers;
+  BufferPool memory;  ///< of passes: kept from call to call
   std::uint64_t calls = 0;
   std::int64_t pairs = 0;  ///< visible pairs of the running call on this rank
   CallReport last;
@@ -128,7 +130,7 @@ void RingAttention::forward(const ForwardCall& call) {
   std::unique_ptr<kernels::ForwardPass> pass;
   together(self.comm, [&] {
     self.pack(Direction::forward, call);
-    pass = self.table->forward(self.plan->problem(call.sink), call.q, *self.workers);
+    pass = self.table->forward(self.plan->problem(call.sink), call.q, self.resources());
   });
   Exchange& exchange = *self.exchange;
   exchange.open();
@@ -148,7 +150,7 @@ void RingAttention::backward(const BackwardCall& call) {
   together(self.comm, [&] {
     self.pack(Direction::backward, call);
     const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
-    pass = self.table->backward(self.plan->problem(call.sink), inputs, *self.workers);
+    pass = self.table->backward(self.plan->problem(call.sink), inputs, self.resources());
   });
   Exchange& exchange = *self.exchange;
   exchange.open();

@@ -97,7 +97,7 @@ class Subject {
   RowStats lse() { return dense_stats(lse_.data(), 1, 1, shape_.rows); }
 
   double forward(const kernels::Block& block) {
-    const auto pass = table_.forward(problem_, inputs_[0].view(), workers_);
+    const auto pass = table_.forward(problem_, inputs_[0].view(), {workers_, memory_});
     const double start = cpu_seconds();
     pass->attend(block, {spans_, 1}, {});
     const double step = cpu_seconds() - start;
@@ -106,7 +106,7 @@ class Subject {
   }
 
   double backward(const kernels::Block& block) {
-    const auto pass = table_.backward(problem_, {inputs_[0].view(), out_.view(), inputs_[3].view(), lse()}, workers_);
+    const auto pass = table_.backward(problem_, {inputs_[0].view(), out_.view(), inputs_[3].view(), lse()}, {workers_, memory_});
     const double start = cpu_seconds();
     auto* const gradient = reinterpret_cast<std::byte*>(gradient_.data());
     pass->attend(block, {spans_, 1}, gradient, {});
@@ -119,6 +119,7 @@ class Subject {
   Shape shape_;
   const kernels::KernelTable& table_;
   Workers workers_{1};
+  BufferPool memory_;
   std::vector<Tensor> inputs_;
   Tensor out_;
   Tensor dq_;

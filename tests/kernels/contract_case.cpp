@@ -106,7 +106,7 @@ class Run {
   }
 
   OracleResult forward() {
-    auto pass = table_.forward(problem_, q_.view(), workers_);
+    auto pass = table_.forward(problem_, q_.view(), {workers_, memory_});
     for (const BlockKeys& keys : test_.blocks) {
       with_block(keys, Direction::forward, [&](const kernels::Block& block, const kernels::VisibleRows& visible) {
         pass->attend(block, visible, progress_);
@@ -131,7 +131,7 @@ class Run {
     const PaddedTensor dout = like_q(test_.dtype);
     fill(dout.view(), test_.tensors.dout, p.seq_q, q_positions_);
     const kernels::BackwardInputs inputs{q_.view(), out_.view(), dout.view(), lse()};
-    auto pass = table_.backward(problem_, inputs, workers_);
+    auto pass = table_.backward(problem_, inputs, {workers_, memory_});
     result.dk.resize(test_.tensors.k.size());
     result.dv.resize(test_.tensors.v.size());
     for (const BlockKeys& keys : test_.blocks) gradients_of_block(*pass, keys, result);
@@ -195,6 +195,7 @@ class Run {
   const ContractCase& test_;
   const Progress& progress_;
   Workers workers_;
+  BufferPool memory_;
   PaddedTensor q_;
   PaddedTensor out_{Gaps::none, DType::f32, 0, 0, 0, 0};
   std::vector<float> lse_;

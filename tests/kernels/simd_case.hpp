@@ -99,7 +99,7 @@ class SimdRun {
     Tensor out(DType::f32, c_.batch, c_.q_rows, c_.heads, c_.head_dim);
     std::vector<float> lse(static_cast<std::size_t>(c_.batch * c_.heads * c_.q_rows));
     const RowStats stats = dense_stats(lse.data(), c_.batch, c_.heads, c_.q_rows);
-    const auto forward = table_.forward(problem_, q_.view(), workers_);
+    const auto forward = table_.forward(problem_, q_.view(), {workers_, memory_});
     for (const Owned& block : blocks_) {
       const Buffer<std::byte> packed = pack(block, kernels::Direction::forward);
       forward->attend({block.shape, packed.data(), block.positions}, {block.spans, 2}, progress());
@@ -163,7 +163,7 @@ class SimdRun {
   }
 
   void backward(const Tensor& out, const ConstRowStats& lse, SimdResult& result) {
-    const auto pass = table_.backward(problem_, {q_.view(), out.view(), dout_.view(), lse}, workers_);
+    const auto pass = table_.backward(problem_, {q_.view(), out.view(), dout_.view(), lse}, {workers_, memory_});
     for (const Owned& block : blocks_) {
       const Buffer<std::byte> packed = pack(block, kernels::Direction::backward);
       Buffer<float> gradient(table_.gradient_elements(block.shape));
@@ -185,6 +185,7 @@ class SimdRun {
   SimdCase c_;
   const kernels::KernelTable& table_;
   Workers workers_;
+  BufferPool memory_;
   std::vector<std::int64_t> positions_;
   std::vector<float> slopes_;
   std::vector<float> sinks_;
