@@ -8,6 +8,7 @@
 #include "kernels/kernel_table.hpp"
 #include "launch/bench_kernel.hpp"
 #include "launch/bench_ring.hpp"
+#include "launch/bench_targets.hpp"
 #include "launch/bench_tensors.hpp"
 #include "launch/command.hpp"
 #include "launch/memory.hpp"
@@ -24,10 +25,11 @@ using kernels::Direction;
 
 struct BenchOptions {
   AttentionOptions attention;
-  std::int64_t rows = 1024;
+  std::int64_t rows = 1536;
   std::int64_t heads = 2;
   std::int64_t head_dim = 0;  ///< 0: 64 and 128
   std::int64_t samples = 25;
+  bool compare = false;
 
   bool all_backends() const { return attention.backend == "all"; }
   std::vector<DType> dtypes() const {
@@ -39,7 +41,7 @@ struct BenchOptions {
     return {64, 128};
   }
   std::vector<Direction> directions() const {
-    if (attention.backward) return {Direction::forward, Direction::backward};
+    if (attention.backward || compare) return {Direction::forward, Direction::backward};
     return {Direction::forward};
   }
   Execution execution() const {
@@ -50,15 +52,16 @@ struct BenchOptions {
 std::unique_ptr<Options> declare(BenchOptions& target) {
   auto options = std::make_unique<Options>("bench [options]",
                                            "Rates of this machine: the kernels on one core of rank 0, by its CPU time, "
-                                           "as fractions of the f32 peak measured in\n"
+                                           "as fractions of the multiply-add peak measured in\n"
                                            "the same moments (medians, and the spread between the 10th and 90th "
                                            "percentile); and with several ranks the ring,\n"
                                            "causal and zigzag, against one rank on the same sequence. --backend all "
                                            "compares all that run here but reference.");
-  options->size("rows", "N", target.rows, 1, "queries and keys of each rank (default 1k)");
+  options->size("rows", "N", target.rows, 1, "queries and keys of each rank (default 1536)");
   options->size("heads", "H", target.heads, 1, "query, key and value heads (default 2)");
   options->size("head-dim", "D", target.head_dim, 1, "channels of a head, 1 to 256 (default: 64 and 128)");
   options->size("samples", "K", target.samples, 1, "measurements behind each figure (default 25)");
+  options->flag("compare", target.compare, "print what should be reached beside what was measured; implies --backward");
   add_execution_options(*options, target.attention);
   return options;
 }
@@ -113,8 +116,10 @@ std::uint64_t needed_bytes(const BenchOptions& options, int ranks) {
   return most;
 }
 
-/// What all ranks did; kernel rates on rank 0 only.
+/// What all ranks did; peaks and kernel rates on rank 0 only.
 struct BenchResults {
+  Samples f32_peak;
+  Samples bf16_peak;
   std::vector<KernelRate> kernels;
   std::vector<RingRate> rings;
 };
@@ -126,6 +131,8 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
   const std::vector<KernelShape> kernels = kernel_shapes(options);
   together(world, [&] {
     if (world.rank() != 0) return;
+    results.f32_peak = measure_peak(Products::f32, options.samples);
+    results.bf16_peak = measure_peak(Products::bf16, options.samples);
     for (const KernelShape& shape : kernels) {
       progress.show(fmt::format("kernel {} of {}", results.kernels.size() + 1, kernels.size()));
       results.kernels.push_back(measure_kernel(shape, options.samples));
@@ -139,24 +146,23 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
   return results;
 }
 
-/// Median of the medians: each was taken in the moments of another kernel.
-double peak_gflops(const std::vector<KernelRate>& rates) {
-  Samples peaks;
-  for (const KernelRate& rate : rates) peaks.add(rate.peak.median());
-  return peaks.median();
-}
-
 /// The contract's keys that mean nothing here are null.
-Json bench_json(const Report& report, const BenchResults& results) {
+Json bench_json(const BenchOptions& options, const Report& report, const BenchResults& results) {
+  const double bf16_peak = results.bf16_peak.median();
   Json json = to_json(report);
   json["tflops"] = nullptr;
   if (results.rings.empty()) json["exchange"] = json["layout"] = nullptr;
-  json["peak_gflops"] = {{"f32", peak_gflops(results.kernels)}, {"bf16", nullptr}};
+  json["peak_gflops"] = {{"f32", results.f32_peak.median()}, {"bf16", bf16_peak > 0 ? Json(bf16_peak) : Json(nullptr)}};
   json["kernels"] = kernels_to_json(results.kernels);
   json["window"] = nullptr;
   json["ring"] = results.rings.empty() ? Json(nullptr) : rings_to_json(results.rings);
   json["io"] = nullptr;
+  json["targets"] = options.compare ? targets_to_json(compare(results.kernels, results.rings)) : Json(nullptr);
   return json;
+}
+
+std::string peak_text(const Samples& peak) {
+  return peak.median() > 0 ? fmt::format("{:.1f} GFLOP/s, one core", peak.median()) : "- (no such instructions here)";
 }
 
 void print(const BenchOptions& options, const Report& report, const BenchResults& results) {
@@ -164,10 +170,23 @@ void print(const BenchOptions& options, const Report& report, const BenchResults
              facts_text({{"host", host_name()},
                          {"ranks", std::to_string(report.ranks)},
                          {"shape", fmt::format("{} rows per rank, {} heads", options.rows, options.heads)},
-                         {"f32 peak", fmt::format("{:.1f} GFLOP/s, one core", peak_gflops(results.kernels))},
-                         {"bf16 peak", "- (no backend uses bf16 instructions)"}}),
+                         {"f32 peak", peak_text(results.f32_peak)},
+                         {"bf16 peak", peak_text(results.bf16_peak)}}),
              kernel_table(results.kernels));
   if (!results.rings.empty()) fmt::print("\n{}", ring_table(results.rings));
+  if (options.compare) fmt::print("\n{}", target_table(compare(results.kernels, results.rings)));
+}
+
+/// The rows that the dtypes resolve to: "avx512", or "avx512, avx512-bf16" where they differ.
+std::string backend_names(const BenchOptions& options) {
+  if (options.all_backends()) return "all";
+  std::string names;
+  for (const DType dtype : options.dtypes()) {
+    const std::string_view row = kernels::kernel_table(options.attention.backend, dtype).name;
+    if (names == row) continue;
+    names += (names.empty() ? "" : ", ") + std::string(row);
+  }
+  return names;
 }
 
 /// Collective.
@@ -189,14 +208,13 @@ ExitCode bench(const Communicator& world, const BenchOptions& options) {
   report.command = "bench";
   report.ranks = world.size();
   report.threads = most_threads(world, options);
-  report.backend =
-      options.all_backends() ? "all" : kernels::kernel_table(options.attention.backend, options.dtypes()[0]).name;
+  report.backend = backend_names(options);
   report.exchange = results.rings.empty() ? "" : results.rings[0].exchange;
   report.layout = name(LayoutKind::zigzag);
   report.seq_len = options.rows * world.size();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   report.peak_rss_bytes = peak_rss_of_ranks(world);
-  report_file.write(world, world.rank() == 0 ? bench_json(report, results) : Json());
+  report_file.write(world, world.rank() == 0 ? bench_json(options, report, results) : Json());
   if (world.rank() == 0 && options.attention.report != "-") print(options, report, results);
   return ExitCode::done;
 }

@@ -6,7 +6,6 @@
 
 #include <cmath>
 
-#include "kernels/simd/peak.hpp"
 #include "launch/bench_tensors.hpp"
 #include "launch/table.hpp"
 #include "runtime/layout/mask.hpp"
@@ -15,8 +14,6 @@ namespace annulus::launch {
 namespace {
 
 using kernels::Direction;
-
-constexpr std::int64_t burst_rounds = 100'000;  ///< about 0.3 ms at 32 flops a cycle: as short as the passes around it
 
 struct Seconds {
   double attend = 0;
@@ -71,7 +68,8 @@ class KernelBench {
   Seconds backward() {
     const double started = thread_cpu_seconds();
     table().pack(block_shape(), Direction::backward, tensors_.k, tensors_.v, packed_.data(), workers_);
-    const auto pass = table().backward(problem_, {tensors_.q, tensors_.out, tensors_.dout, tensors_.lse}, {workers_, memory_});
+    const kernels::BackwardInputs inputs{tensors_.q, tensors_.out, tensors_.dout, tensors_.lse};
+    const auto pass = table().backward(problem_, inputs, {workers_, memory_});
     const double packing_done = thread_cpu_seconds();
     pass->attend(block(packed_.data()), mask_.view(), gradient_.data(), [] {});
     const double attended = thread_cpu_seconds();
@@ -91,17 +89,8 @@ class KernelBench {
   Buffer<std::byte> gradient_;
 };
 
-double peak_gflops() {
-  const double started = thread_cpu_seconds();
-  const double flops = kernels::simd::multiply_add_burst(burst_rounds);
-  return flops / (thread_cpu_seconds() - started) * 1e-9;
-}
-
 std::string percent(double fraction) { return fmt::format("{:.0f} %", 100 * fraction); }
 const char* mask_word(const KernelShape& shape) { return shape.causal ? "causal" : "full"; }
-const char* direction_word(const KernelShape& shape) {
-  return shape.direction == Direction::forward ? "forward" : "backward";
-}
 
 }  // namespace
 
@@ -110,7 +99,7 @@ KernelRate measure_kernel(const KernelShape& shape, std::int64_t samples) {
   KernelRate rate{shape, {}, {}, {}};
   bench.run();  // touches the memory
   for (std::int64_t i = 0; i < samples; ++i) {
-    rate.peak.add(peak_gflops());
+    rate.peak.add(peak_burst(rate.products()));
     const Seconds seconds = bench.run();
     rate.attend.add(bench.flops() / seconds.attend * 1e-9);
     rate.whole.add(bench.flops() / seconds.whole * 1e-9);
@@ -119,16 +108,15 @@ KernelRate measure_kernel(const KernelShape& shape, std::int64_t samples) {
 }
 
 std::string kernel_table(const std::vector<KernelRate>& rates) {
-  Table table({"backend", "dtype", "head_dim", "mask", "direction", "GFLOP/s", "p10..p90", "of f32 peak",
-               "with packing", "of f32 peak"});
+  Table table({"backend", "dtype", "head_dim", "mask", "direction", "GFLOP/s", "p10..p90", "of peak",
+               "with packing", "of peak"});
   for (const KernelRate& rate : rates) {
-    const double peak = rate.peak.median();
     table.add({std::string(rate.shape.table->name), std::string(name(rate.shape.dtype)),
-               std::to_string(rate.shape.head_dim), mask_word(rate.shape), direction_word(rate.shape),
+               std::to_string(rate.shape.head_dim), mask_word(rate.shape), std::string(word(rate.shape.direction)),
                fmt::format("{:.1f}", rate.attend.median()),
                fmt::format("{:.1f}..{:.1f}", rate.attend.quantile(0.1), rate.attend.quantile(0.9)),
-               percent(rate.attend.median() / peak), fmt::format("{:.1f}", rate.whole.median()),
-               percent(rate.whole.median() / peak)});
+               percent(rate.attend_fraction()), fmt::format("{:.1f}", rate.whole.median()),
+               percent(rate.whole_fraction())});
   }
   return table.text();
 }
@@ -142,12 +130,12 @@ Json kernels_to_json(const std::vector<KernelRate>& rates) {
                          {"dtype", name(rate.shape.dtype)},
                          {"head_dim", rate.shape.head_dim},
                          {"mask", mask_word(rate.shape)},
-                         {"direction", direction_word(rate.shape)},
+                         {"direction", word(rate.shape.direction)},
                          {"whole", whole},
                          {"gflops", gflops.median()},
                          {"gflops_p10", gflops.quantile(0.1)},
                          {"gflops_p90", gflops.quantile(0.9)},
-                         {"fraction", gflops.median() / rate.peak.median()}});
+                         {"fraction", whole ? rate.whole_fraction() : rate.attend_fraction()}});
     }
   }
   return entries;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/contract/attention.hpp"
+#include "launch/bench_peak.hpp"
 #include "launch/report.hpp"
 #include "launch/samples.hpp"
 
@@ -23,7 +24,14 @@ struct KernelRate {
   KernelShape shape;
   Samples attend;  ///< attending alone
   Samples whole;   ///< with packing, set-up and finish
-  Samples peak;    ///< f32 multiply-adds from registers, in the widest instructions of the machine
+  Samples peak;    ///< multiply-adds of products() from registers, in the same moments
+
+  /// What the backend multiplies here: the peak to hold it against.
+  Products products() const {
+    return shape.dtype == DType::bf16 && shape.table->bf16_products ? Products::bf16 : Products::f32;
+  }
+  double attend_fraction() const { return attend.median() / peak.median(); }
+  double whole_fraction() const { return whole.median() / peak.median(); }
 };
 
 /// Local. Each sample is a burst at the peak, then one whole pass.

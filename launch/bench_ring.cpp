@@ -70,10 +70,6 @@ class RingBench {
   std::optional<BenchTensors> tensors_;
 };
 
-const char* direction_word(const RingShape& shape) {
-  return shape.direction == Direction::forward ? "forward" : "backward";
-}
-
 }  // namespace
 
 std::uint64_t ring_bench_bytes(const RingShape& shape, const Execution& execution, int ranks) {
@@ -118,7 +114,7 @@ std::string ring_table(const std::vector<RingRate>& rates) {
   for (const RingRate& rate : rates) {
     table.add({fmt::format("{}, {}", name(layout.kind), rate.exchange), std::to_string(rate.ranks),
                std::to_string(rate.shape.rows_per_rank), std::string(name(rate.shape.dtype)),
-               std::to_string(rate.shape.head_dim), direction_word(rate.shape),
+               std::to_string(rate.shape.head_dim), std::string(word(rate.shape.direction)),
                fmt::format("{:.1f} %", 100 * rate.efficiency.median()),
                fmt::format("{:.1f}..{:.1f}", 100 * rate.efficiency.quantile(0.1), 100 * rate.efficiency.quantile(0.9)),
                fmt::format("{:.1f} %", 100 * rate.exposed_fraction.median())});
@@ -133,7 +129,7 @@ Json rings_to_json(const std::vector<RingRate>& rates) {
                        {"rows_per_rank", rate.shape.rows_per_rank},
                        {"dtype", name(rate.shape.dtype)},
                        {"head_dim", rate.shape.head_dim},
-                       {"direction", direction_word(rate.shape)},
+                       {"direction", word(rate.shape.direction)},
                        {"layout", name(layout.kind)},
                        {"exchange", rate.exchange},
                        {"efficiency", rate.efficiency.median()},

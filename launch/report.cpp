@@ -17,10 +17,6 @@
 namespace annulus::launch {
 namespace {
 
-std::string_view word(kernels::Direction direction) {
-  return direction == kernels::Direction::forward ? "forward" : "backward";
-}
-
 Json to_json(const LayerReport& layer) {
   return {{"index", layer.index}, {"kind", layer.kind},         {"direction", word(layer.direction)},
           {"window", nullptr},    {"messages", layer.messages}, {"bytes_sent", layer.bytes_sent},
@@ -42,6 +38,10 @@ Json or_null(const std::optional<T>& value) {
 }
 
 }  // namespace
+
+std::string_view word(kernels::Direction direction) {
+  return direction == kernels::Direction::forward ? "forward" : "backward";
+}
 
 double tflops(const Report& report) {
   const double flops = std::accumulate(report.layers.begin(), report.layers.end(), 0.0,

@@ -15,6 +15,9 @@ namespace annulus::launch {
 
 using Json = nlohmann::ordered_json;
 
+/// "forward" or "backward".
+std::string_view word(kernels::Direction direction);
+
 /// One layer in one direction. Messages, bytes and flops are sums over ranks, seconds are maxima.
 struct LayerReport {
   std::int64_t index = 0;

@@ -128,6 +128,7 @@ struct KernelTable {
   std::string_view name;         ///< "reference", "portable", "avx2", "avx512", "avx512-bf16": the word of --backend, logs and tests
   std::string_view unavailable;  ///< empty, or why this machine or build cannot run it
   bool f64;                      ///< takes f64 tensors
+  bool bf16_products = false;    ///< multiplies bf16 tensors as they are, up to the bf16 peak; else converted to f32
 
   /// Bytes of a packed block, checked. Zero for zero rows.
   std::uint64_t (*packed_bytes)(const BlockShape& shape, Direction direction);

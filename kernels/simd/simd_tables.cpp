@@ -21,6 +21,7 @@ struct Row {
     return {.name = name,
             .unavailable = unavailable,
             .f64 = false,
+            .bf16_products = bf16_ops.pair > 1,
             .packed_bytes = [](const BlockShape& shape,
                                Direction direction) { return simd::packed_bytes(shape, direction, pair_of(shape)); },
             .pack = [](const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,

@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/kernel_table.hpp"
+#include "kernels/simd/peak.hpp"
+#include "launch/bench_targets.hpp"
 #include "launch/samples.hpp"
 #include "tests/launch/program.hpp"
 
@@ -30,12 +33,15 @@ TEST(Bench, ReportsEveryKernelOfTheShape) {
   EXPECT_EQ(report["command"], "bench");
   EXPECT_EQ(report["ranks"], 1);
   expect_positive(report["peak_gflops"], "f32");
-  EXPECT_TRUE(report["peak_gflops"]["bf16"].is_null());
-  for (const char* absent : {"window", "ring", "io", "exchange", "tflops"})
+  const nlohmann::json& bf16_peak = report["peak_gflops"]["bf16"];
+  EXPECT_EQ(bf16_peak.is_null(), kernels::simd::bf16_multiply_add_burst(1) == 0);
+  if (!bf16_peak.is_null()) expect_positive(report["peak_gflops"], "bf16");
+  for (const char* absent : {"window", "ring", "io", "exchange", "tflops", "targets"})
     EXPECT_TRUE(report[absent].is_null()) << absent;
   std::set<std::string> kinds;
   for (const nlohmann::json& entry : report["kernels"]) {
-    EXPECT_EQ(entry["backend"], report["backend"]);
+    EXPECT_EQ(entry["backend"], kernels::kernel_table("auto", *parse_dtype(entry["dtype"].get<std::string>())).name);
+    EXPECT_NE(report["backend"].get<std::string>().find(entry["backend"].get<std::string>()), std::string::npos);
     EXPECT_EQ(entry["head_dim"], 16);
     expect_positive(entry, "gflops");
     expect_positive(entry, "fraction");
@@ -44,6 +50,50 @@ TEST(Bench, ReportsEveryKernelOfTheShape) {
   }
   EXPECT_EQ(report["kernels"].size(), 16U);
   EXPECT_EQ(kinds.size(), 16U) << "2 types x 2 masks x 2 directions x with and without packing, each once";
+}
+
+TEST(Bench, ComparesWithTheTargets) {
+  const nlohmann::json report = tiny_bench(0, {"--compare", "--dtype", "bf16"});
+  ASSERT_EQ(report["targets"].size(), 16U);
+  for (const nlohmann::json& entry : report["targets"]) {
+    EXPECT_TRUE(entry["measured"].is_null()) << "head_dim 16 and one rank have no target";
+    EXPECT_EQ(entry["reached"], "not measured");
+  }
+}
+
+TEST(Bench, TargetsTakeTheLowestOfTheirMeasurements) {
+  launch::KernelRate rate;
+  rate.shape = {.table = &kernels::kernel_table("reference", DType::f32), .dtype = DType::f32, .head_dim = 128};
+  rate.peak.add(100);
+  rate.attend.add(99);
+  rate.whole.add(93);
+  const auto first = [](const std::vector<launch::Target>& targets) {
+    for (const launch::Target& target : targets) {
+      if (target.measured) return target;
+    }
+    return launch::Target{};
+  };
+  const launch::Target reached = first(launch::compare({rate}, {}));
+  EXPECT_EQ(reached.metric, "one core, forward f32 d128");
+  EXPECT_EQ(reached.measured, 0.93) << "packing included";
+  EXPECT_STREQ(reached.reached(), "target");
+  launch::KernelRate slower = rate;
+  slower.whole = {};
+  slower.whole.add(90);
+  EXPECT_STREQ(first(launch::compare({rate, slower}, {})).reached(), "floor");
+  slower.whole = {};
+  slower.whole.add(81);
+  EXPECT_STREQ(first(launch::compare({rate, slower}, {})).reached(), "below the floor");
+  rate.shape.causal = true;
+  EXPECT_FALSE(first(launch::compare({rate}, {})).measured) << "the targets speak of full masks";
+
+  launch::RingRate ring;
+  ring.shape = {.rows_per_rank = 1024};
+  ring.ranks = 2;
+  ring.efficiency.add(0.95);
+  EXPECT_EQ(first(launch::compare({}, {ring})).metric, "2 ranks, forward f32 d64");
+  ring.ranks = 3;
+  EXPECT_FALSE(first(launch::compare({}, {ring})).measured);
 }
 
 TEST(Bench, ComparesAllBackends) {

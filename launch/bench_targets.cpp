@@ -1,0 +1,99 @@
+/// The targets as a list, and the measurement that answers each.
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/bench_targets.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "launch/table.hpp"
+
+namespace annulus::launch {
+namespace {
+
+using kernels::Direction;
+
+struct CoreTarget {
+  Direction direction;
+  DType dtype;
+  std::int64_t head_dim;
+  double floor;
+  double target;
+};
+constexpr CoreTarget core_targets[] = {
+    {Direction::forward, DType::f32, 64, 0.80, 0.90},  {Direction::forward, DType::f32, 128, 0.82, 0.93},
+    {Direction::forward, DType::bf16, 64, 0.70, 0.84}, {Direction::forward, DType::bf16, 128, 0.75, 0.90},
+    {Direction::backward, DType::f32, 64, 0.82, 0.92}, {Direction::backward, DType::f32, 128, 0.82, 0.92},
+    {Direction::backward, DType::bf16, 64, 0.78, 0.88}, {Direction::backward, DType::bf16, 128, 0.80, 0.91},
+};
+constexpr int ring_ranks = 2;  ///< what the targets of the ring speak of
+constexpr double ring_floor = 0.92;
+constexpr double ring_target = 0.97;
+constexpr std::int64_t ring_rows = 1024;  ///< at least, per rank
+
+void lower(std::optional<double>& lowest, double value) { lowest = std::min(lowest.value_or(value), value); }
+
+Target measured(const CoreTarget& wanted, const std::vector<KernelRate>& rates) {
+  Target target{fmt::format("one core, {} {} d{}", word(wanted.direction), name(wanted.dtype), wanted.head_dim),
+                wanted.floor, wanted.target};
+  for (const KernelRate& rate : rates) {
+    const KernelShape& shape = rate.shape;
+    const bool same = shape.direction == wanted.direction && shape.dtype == wanted.dtype &&
+                      shape.head_dim == wanted.head_dim && !shape.causal;
+    if (same) lower(target.measured, rate.whole_fraction());
+  }
+  return target;
+}
+
+Target measured(Direction direction, DType dtype, std::int64_t head_dim, const std::vector<RingRate>& rates) {
+  Target target{fmt::format("{} ranks, {} {} d{}", ring_ranks, word(direction), name(dtype), head_dim), ring_floor,
+                ring_target};
+  for (const RingRate& rate : rates) {
+    const RingShape& shape = rate.shape;
+    const bool same = shape.direction == direction && shape.dtype == dtype && shape.head_dim == head_dim &&
+                      rate.ranks == ring_ranks && shape.rows_per_rank >= ring_rows;
+    if (same) lower(target.measured, rate.efficiency.median());
+  }
+  return target;
+}
+
+}  // namespace
+
+const char* Target::reached() const {
+  if (!measured) return "not measured";
+  if (*measured < floor) return "below the floor";
+  return *measured < target ? "floor" : "target";
+}
+
+std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<RingRate>& rings) {
+  std::vector<Target> targets;
+  for (const CoreTarget& core : core_targets) targets.push_back(measured(core, kernels));
+  for (const CoreTarget& core : core_targets) {
+    targets.push_back(measured(core.direction, core.dtype, core.head_dim, rings));
+  }
+  return targets;
+}
+
+std::string target_table(const std::vector<Target>& targets) {
+  const auto percent = [](double fraction) { return fmt::format("{:.1f} %", 100 * fraction); };
+  Table table({"fraction of the peak, or of P times one rank", "floor", "target", "measured", "reached"});
+  for (const Target& target : targets) {
+    table.add({target.metric, percent(target.floor), percent(target.target),
+               target.measured ? percent(*target.measured) : "-", target.reached()});
+  }
+  return table.text();
+}
+
+Json targets_to_json(const std::vector<Target>& targets) {
+  Json entries = Json::array();
+  for (const Target& target : targets) {
+    entries.push_back({{"metric", target.metric},
+                       {"floor", target.floor},
+                       {"target", target.target},
+                       {"measured", target.measured ? Json(*target.measured) : Json(nullptr)},
+                       {"reached", target.reached()}});
+  }
+  return entries;
+}
+
+}  // namespace annulus::launch

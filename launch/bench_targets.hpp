@@ -1,0 +1,30 @@
+/// What Annulus has promised itself to reach, beside what was measured.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+
+#include "launch/bench_kernel.hpp"
+#include "launch/bench_ring.hpp"
+
+namespace annulus::launch {
+
+/// A fraction that should be reached: of the peak of one core, or of P times one rank.
+struct Target {
+  std::string metric;
+  double floor = 0;   ///< below it something is wrong
+  double target = 0;  ///< what a quiet machine should give
+  std::optional<double> measured{};
+
+  /// "target", "floor", "below the floor" or "not measured": what was reached.
+  const char* reached() const;
+};
+
+/// The targets of one core (full mask, packing included) and of a ring of two ranks, with what was measured for them.
+/// Of several measurements for one target the lowest counts.
+std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<RingRate>& rings);
+
+std::string target_table(const std::vector<Target>& targets);
+Json targets_to_json(const std::vector<Target>& targets);
+
+}  // namespace annulus::launch
