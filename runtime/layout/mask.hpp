@@ -11,11 +11,31 @@
 
 namespace annulus {
 
-/// What a user asks for. Positions of queries are offset by seq_k - seq_q (bottom-right aligned, as flash-attention).
+/// How far a query at position i sees: keys in [i - left, i + right]; -1 leaves that side open.
+struct WindowSize {
+  std::int64_t left = -1;
+  std::int64_t right = -1;
+  bool is_set() const { return left >= 0 || right >= 0; }
+  friend bool operator==(const WindowSize&, const WindowSize&) = default;
+};
+
+/// What a user asks for. Positions of queries are offset by seq_k - seq_q (bottom-right aligned, as flash-attention);
+/// chunks, sinks and global tokens are counted from the start of the document. With positions i (query) and j (key):
+///   base(i, j)  = (not causal or j <= i) and same_document(i, j)
+///   local(i, j) = window and chunk, each only if set; none set: true
+///   extra(i, j) = j' < sink_tokens or 0 <= i' < global_tokens or j' < global_tokens or (i - j) mod stride == 0
+///   visible     = base and (local or extra)
 struct MaskSpec {
-  bool causal = false;                   ///< j <= i
+  bool causal = false;
+  WindowSize window_size{};
+  std::int64_t chunk_size = 0;             ///< 0: none; else floor(i' / chunk_size) == floor(j' / chunk_size)
+  std::int64_t sink_tokens = 0;            ///< first tokens of a document that stay visible behind the window
+  std::int64_t global_tokens = 0;          ///< first tokens of a document that see and are seen (Longformer)
+  std::int64_t stride = 0;                 ///< 0: none; else every stride-th key (Sparse Transformer)
   std::vector<std::int64_t> cu_seqlens{};  ///< documents: [0, ..., seq_k], non-decreasing; empty: one document
 
+  /// Some rule narrows what base allows: a local layer.
+  bool is_local() const { return window_size.is_set() || chunk_size > 0; }
   friend bool operator==(const MaskSpec&, const MaskSpec&) = default;
 };
 
