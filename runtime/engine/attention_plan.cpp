@@ -8,6 +8,7 @@
 
 #include "kernels/base/checked.hpp"
 #include "runtime/engine/call_check.hpp"
+#include "runtime/engine/halo_attention.hpp"
 
 namespace annulus {
 namespace {
@@ -24,24 +25,32 @@ AttentionPlan::AttentionPlan(AttentionSpec spec, LayoutSpec layout, RingSchedule
       q_layout_(layout.kind, spec_.seq_q, ring.size, layout.stripe),
       k_layout_(layout.kind, spec_.seq_k, ring.size, layout.stripe),
       mask_(spec_.mask, spec_.seq_q, spec_.seq_k),
-      ring_(ring) {
-  if (spec_.alibi_slopes.empty()) return;
-  query_positions_ = q_layout_.positions(ring_.rank);
-  for (std::int64_t& position : query_positions_) position = mask_.key_position(position);
+      ring_(ring),
+      queries_(q_layout_.row_set(ring_.rank)),
+      query_positions_(annulus::query_positions(spec_, mask_, queries_)) {
+  if (spec_.mask.is_local() || !spec_.mask.cu_seqlens.empty()) plan_halo();
 }
 
 kernels::Problem AttentionPlan::problem(std::span<const float> sink) const {
-  return {.batch = spec_.batch,
-          .q_rows = q_rows(),
-          .heads = spec_.heads,
-          .kv_heads = spec_.kv_heads,
-          .head_dim = spec_.head_dim,
-          .dtype = spec_.dtype,
-          .softmax_scale = spec_.softmax_scale.value_or(1 / std::sqrt(static_cast<double>(spec_.head_dim))),
-          .softcap = spec_.softcap,
-          .alibi_slopes = spec_.alibi_slopes,
-          .sink = sink,
-          .query_positions = query_positions_};
+  return make_problem(spec_, q_rows(), query_positions_, sink);
+}
+
+/// A halo must fit where the ring would keep its blocks, and be less to send.
+void AttentionPlan::plan_halo() {
+  constexpr std::int64_t most_shards = 2;
+  const auto needed = [this](int rank) { return needed_rows(mask_, q_layout_.row_set(rank)); };
+  std::int64_t all_halos = 0;
+  for (int rank = 0; rank < ring_.size; ++rank) {
+    const std::int64_t rows = without(needed(rank), k_layout_.row_set(rank)).rows();
+    most_halo_rows_ = std::max(most_halo_rows_, rows);
+    all_halos += rows;
+  }
+  const bool fits = most_halo_rows_ <= most_shards * k_layout_.max_rows();
+  if (fits && all_halos < (ring_.size - 1) * spec_.seq_k) {
+    halo_ = halo_plan(k_layout_, ring_.rank, needed);
+  } else {
+    most_halo_rows_ = 0;
+  }
 }
 
 kernels::BlockShape AttentionPlan::block_shape(int owner) const {
@@ -67,11 +76,36 @@ PassSizes AttentionPlan::sizes(const kernels::KernelTable& table, kernels::Direc
   return sizes;
 }
 
-double attention_flops(const AttentionSpec& spec, kernels::Direction direction) {
-  const Mask mask(spec.mask, spec.seq_q, spec.seq_k);
+kernels::Problem make_problem(const AttentionSpec& spec, std::int64_t q_rows,
+                              std::span<const std::int64_t> query_positions, std::span<const float> sink) {
+  return {.batch = spec.batch,
+          .q_rows = q_rows,
+          .heads = spec.heads,
+          .kv_heads = spec.kv_heads,
+          .head_dim = spec.head_dim,
+          .dtype = spec.dtype,
+          .softmax_scale = spec.softmax_scale.value_or(1 / std::sqrt(static_cast<double>(spec.head_dim))),
+          .softcap = spec.softcap,
+          .alibi_slopes = spec.alibi_slopes,
+          .sink = sink,
+          .query_positions = query_positions};
+}
+
+std::vector<std::int64_t> query_positions(const AttentionSpec& spec, const Mask& mask, const RowSet& queries) {
+  if (spec.alibi_slopes.empty()) return {};
+  std::vector<std::int64_t> positions = queries.positions();
+  for (std::int64_t& position : positions) position = mask.key_position(position);
+  return positions;
+}
+
+double call_flops(const AttentionSpec& spec, kernels::Direction direction, std::int64_t pairs) {
   const double per_pair = direction == kernels::Direction::forward ? 4 : 10;
   return per_pair * static_cast<double>(spec.batch) * static_cast<double>(spec.heads) *
-         static_cast<double>(spec.head_dim) * static_cast<double>(mask.visible_pairs());
+         static_cast<double>(spec.head_dim) * static_cast<double>(pairs);
+}
+
+double attention_flops(const AttentionSpec& spec, kernels::Direction direction) {
+  return call_flops(spec, direction, Mask(spec.mask, spec.seq_q, spec.seq_k).visible_pairs());
 }
 
 std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table,
@@ -83,17 +117,20 @@ std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int 
   kernels::Problem problem = plan.problem({});
   block.rows = plan.k_layout().max_rows();
   problem.q_rows = plan.q_layout().max_rows();
+  const std::uint64_t masks =
+      checked_product({problem.q_rows, Mask::spans_per_query, static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
+  const std::uint64_t positions = spec.alibi_slopes.empty() ? 0 : checked_product({problem.q_rows + block.rows, 8});
+  const std::uint64_t fixed = masks + positions + table.pass_bytes(problem, direction);
+  if (plan.halo()) {
+    return fixed + HaloAttention::bytes(spec, table, block.rows, plan.most_halo_rows(), direction);
+  }
   const bool shared = exchange == ExchangeKind::shared;
   const bool backward = direction == kernels::Direction::backward;
   const std::uint64_t blocks = shared || ranks == 1 ? 1 : 2;
   const std::uint64_t gradients = !backward ? 0 : ranks == 1 ? 1 : shared ? 2 : 3;
   const std::uint64_t gradient_bytes =
       checked_product({table.gradient_elements(block), static_cast<std::int64_t>(size_of(kernels::gradient_dtype(spec.dtype)))});
-  const std::uint64_t masks =
-      checked_product({problem.q_rows, Mask::spans_per_query, static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
-  const std::uint64_t positions = spec.alibi_slopes.empty() ? 0 : checked_product({problem.q_rows + block.rows, 8});
-  return blocks * table.packed_bytes(block, direction) + gradients * gradient_bytes + masks + positions +
-         table.pass_bytes(problem, direction);
+  return blocks * table.packed_bytes(block, direction) + gradients * gradient_bytes + fixed;
 }
 
 }  // namespace annulus

@@ -2,14 +2,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "kernels/kernel_table.hpp"
 #include "runtime/engine/ring_attention.hpp"
 #include "runtime/exchange/exchange.hpp"
+#include "runtime/layout/halo_plan.hpp"
 #include "runtime/layout/ring_schedule.hpp"
 
 namespace annulus {
+
+/// What kernels are told of `q_rows` queries; the spans are kept.
+kernels::Problem make_problem(const AttentionSpec& spec, std::int64_t q_rows,
+                              std::span<const std::int64_t> query_positions, std::span<const float> sink);
+/// In key coordinates; empty without ALiBi, which alone reads them.
+std::vector<std::int64_t> query_positions(const AttentionSpec& spec, const Mask& mask, const RowSet& queries);
+double call_flops(const AttentionSpec& spec, kernels::Direction direction, std::int64_t pairs);
 
 /// What one rank of the ring does. The spec is checked when the plan is made (throws UsageError).
 class AttentionPlan {
@@ -21,6 +30,7 @@ class AttentionPlan {
   const Layout& k_layout() const { return k_layout_; }
   const Mask& mask() const { return mask_; }
   RingSchedule ring() const { return ring_; }
+  const RowSet& queries() const { return queries_; }
   std::int64_t q_rows() const { return q_layout_.rows(ring_.rank); }
   std::int64_t k_rows() const { return k_layout_.rows(ring_.rank); }
 
@@ -31,6 +41,11 @@ class AttentionPlan {
   BlockMask visible(int owner) const { return block_mask(mask_, q_layout_, ring_.rank, k_layout_, owner); }
   /// Key positions of the owner's rows; empty without ALiBi, which alone reads them.
   std::vector<std::int64_t> key_positions(int owner) const;
+  /// Set if only needed rows travel, each once and straight from its owner: for masks that hide most of the sequence from
+  /// every rank. Else whole blocks rotate. The same choice on every rank.
+  const std::optional<HaloPlan>& halo() const { return halo_; }
+  /// Halo rows of the rank that has most; 0 without a halo.
+  std::int64_t most_halo_rows() const { return most_halo_rows_; }
   PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction) const;
 
  private:
@@ -39,7 +54,12 @@ class AttentionPlan {
   Layout k_layout_;
   Mask mask_;
   RingSchedule ring_;
+  void plan_halo();
+
+  RowSet queries_;
   std::vector<std::int64_t> query_positions_;  ///< in key coordinates; empty without ALiBi
+  std::optional<HaloPlan> halo_;
+  std::int64_t most_halo_rows_ = 0;
 };
 
 }  // namespace annulus

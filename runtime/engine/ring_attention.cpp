@@ -9,6 +9,7 @@
 #include "runtime/comm/placement.hpp"
 #include "runtime/engine/attention_plan.hpp"
 #include "runtime/engine/call_check.hpp"
+#include "runtime/engine/halo_attention.hpp"
 #include "runtime/engine/settings_hash.hpp"
 #include "runtime/exchange/exchange.hpp"
 
@@ -22,9 +23,11 @@ struct RingAttention::Impl {
   template <class Call>
   void begin(Direction direction, const Call& call);
   template <class Call>
-  void pack(Direction direction, const Call& call);
+  void prepare(Direction direction, const Call& call);
   template <class Attend>
   void rotate(Attend&& attend);
+  void attend_ring(kernels::ForwardPass& pass);
+  void attend_ring(const BackwardCall& call, kernels::BackwardPass& pass);
   void report(Direction direction, double started);
   kernels::Resources resources() { return {*workers, memory}; }
 
@@ -38,6 +41,7 @@ struct RingAttention::Impl {
   std::unique_ptr<Exchange> exchange;
   std::unique_ptr<Workers> workers;
   BufferPool memory;  ///< of passes: kept from call to call
+  std::optional<HaloAttention> halo;  ///< set if only needed rows travel
   std::uint64_t calls = 0;
   std::int64_t pairs = 0;  ///< visible pairs of the running call on this rank
   CallReport last;
@@ -64,6 +68,7 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
   exchange = make_exchange(execution.exchange, comm, ring,
                            attention_bytes(agreed, layout, ring.size, *table, ExchangeKind::shared, Direction::backward),
                            &exchange_kind);
+  if (plan->halo()) halo.emplace(comm, *plan, *table, resources());
 }
 
 /// Collective. Opens a call: the ranks agree that all make the same one, with valid arguments, and have room for it.
@@ -71,13 +76,14 @@ template <class Call>
 void RingAttention::Impl::begin(Direction direction, const Call& call) {
   const Verdict valid = verdict_of([&] { check_call(plan->spec(), plan->q_rows(), plan->k_rows(), call); });
   agree_on_settings(comm, call_hash(settings, direction, calls++), "which call comes next", valid);
-  exchange->begin(plan->sizes(*table, direction));
   pairs = 0;
+  if (!halo) exchange->begin(plan->sizes(*table, direction));
 }
 
-/// Packs this rank's block where the ring takes it from. Local.
+/// Packs this rank's block where the ring takes it from, or makes room for a halo. Local.
 template <class Call>
-void RingAttention::Impl::pack(Direction direction, const Call& call) {
+void RingAttention::Impl::prepare(Direction direction, const Call& call) {
+  if (halo) return halo->reserve(direction);
   table->pack(plan->block_shape(ring.rank), direction, call.k, call.v, exchange->own_block(), *workers);
 }
 
@@ -96,13 +102,29 @@ void RingAttention::Impl::rotate(Attend&& attend) {
   }
 }
 
+void RingAttention::Impl::attend_ring(kernels::ForwardPass& pass) {
+  exchange->open();
+  const Progress progress = [this] { exchange->poll(); };
+  rotate([&](int, const kernels::Block& block, const BlockMask& mask) {
+    if (mask.pairs > 0) pass.attend(block, mask.view(), progress);
+  });
+}
+
+void RingAttention::Impl::attend_ring(const BackwardCall& call, kernels::BackwardPass& pass) {
+  exchange->open();
+  const Progress progress = [this] { exchange->poll(); };
+  rotate([&](int step, const kernels::Block& block, const BlockMask& mask) {
+    if (mask.pairs > 0) pass.attend(block, mask.view(), exchange->share(step), progress);
+    exchange->add_share(step, mask.pairs == 0);
+  });
+  table->unpack_gradient(plan->block_shape(ring.rank), exchange->home(), call.dk, call.dv);
+}
+
 void RingAttention::Impl::report(Direction direction, double started) {
-  const Traffic& traffic = exchange->traffic();
-  const AttentionSpec& spec = plan->spec();
-  const double per_pair = direction == Direction::forward ? 4 : 10;
+  const Traffic traffic = halo ? halo->take_traffic() : exchange->traffic();
   last = {.messages = traffic.messages,
           .bytes_sent = traffic.bytes,
-          .flops = per_pair * static_cast<double>(spec.batch * spec.heads * spec.head_dim) * static_cast<double>(pairs),
+          .flops = call_flops(plan->spec(), direction, pairs),
           .seconds = MPI_Wtime() - started,
           .exposed_comm_seconds = traffic.exposed_seconds};
 }
@@ -129,15 +151,15 @@ void RingAttention::forward(const ForwardCall& call) {
   self.begin(Direction::forward, call);
   std::unique_ptr<kernels::ForwardPass> pass;
   together(self.comm, [&] {
-    self.pack(Direction::forward, call);
+    self.prepare(Direction::forward, call);
     pass = self.table->forward(self.plan->problem(call.sink), call.q, self.resources());
   });
-  Exchange& exchange = *self.exchange;
-  exchange.open();
-  const Progress progress = [&exchange] { exchange.poll(); };
-  self.rotate([&](int, const kernels::Block& block, const BlockMask& mask) {
-    if (mask.pairs > 0) pass->attend(block, mask.view(), progress);
-  });
+  if (self.halo) {
+    self.pairs = self.halo->forward(call, *pass);
+    if (self.execution.on_step) self.execution.on_step(0, 1);
+  } else {
+    self.attend_ring(*pass);
+  }
   pass->finish(call.out, call.lse);
   self.report(Direction::forward, started);
 }
@@ -148,18 +170,16 @@ void RingAttention::backward(const BackwardCall& call) {
   self.begin(Direction::backward, call);
   std::unique_ptr<kernels::BackwardPass> pass;
   together(self.comm, [&] {
-    self.pack(Direction::backward, call);
+    self.prepare(Direction::backward, call);
     const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
     pass = self.table->backward(self.plan->problem(call.sink), inputs, self.resources());
   });
-  Exchange& exchange = *self.exchange;
-  exchange.open();
-  const Progress progress = [&exchange] { exchange.poll(); };
-  self.rotate([&](int step, const kernels::Block& block, const BlockMask& mask) {
-    if (mask.pairs > 0) pass->attend(block, mask.view(), exchange.share(step), progress);
-    exchange.add_share(step, mask.pairs == 0);
-  });
-  self.table->unpack_gradient(self.plan->block_shape(self.ring.rank), exchange.home(), call.dk, call.dv);
+  if (self.halo) {
+    self.pairs = self.halo->backward(call, *pass);
+    if (self.execution.on_step) self.execution.on_step(0, 1);
+  } else {
+    self.attend_ring(call, *pass);
+  }
   std::vector<double> dsink(call.dsink.size());
   pass->finish(call.dq, dsink);
   self.comm.sum(dsink);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -110,13 +109,12 @@ std::vector<Piece> Layout::pieces(int rank) const {
   return found;
 }
 
-std::vector<std::int64_t> Layout::positions(int rank) const {
-  std::vector<std::int64_t> all(static_cast<std::size_t>(rows(rank)));
-  for (const Piece& piece : pieces(rank)) {
-    const auto first = all.begin() + piece.row;
-    std::iota(first, first + piece.rows, piece.pos);
-  }
-  return all;
+RowSet Layout::row_set(int rank) const {
+  std::vector<PosSpan> spans;
+  for (const Piece& piece : pieces(rank)) spans.push_back({piece.pos, piece.pos + piece.rows});
+  return RowSet(std::move(spans));
 }
+
+std::vector<std::int64_t> Layout::positions(int rank) const { return row_set(rank).positions(); }
 
 }  // namespace annulus

@@ -8,20 +8,14 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/layout/row_set.hpp"
+
 namespace annulus {
 
 enum class LayoutKind { contiguous, zigzag, striped };
 
 std::string_view name(LayoutKind kind);
 std::optional<LayoutKind> parse_layout(std::string_view word);
-
-/// Consecutive positions in consecutive rows: rows [row, row + rows) hold positions [pos, pos + rows).
-struct Piece {
-  std::int64_t row = 0;
-  std::int64_t pos = 0;
-  std::int64_t rows = 0;
-  friend bool operator==(const Piece&, const Piece&) = default;
-};
 
 /// Shards of a sequence of any length over any number of ranks; shards may differ by rows and may be empty. Positions
 /// grow with the row in every shard, so a range of positions is a range of rows on every rank.
@@ -65,6 +59,7 @@ class Layout {
   std::int64_t position(int rank, std::int64_t row) const;
   /// The shard as runs of consecutive positions, ascending; no empty pieces.
   std::vector<Piece> pieces(int rank) const;
+  RowSet row_set(int rank) const;
   /// All positions of a shard, by row.
   std::vector<std::int64_t> positions(int rank) const;
 

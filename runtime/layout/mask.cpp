@@ -85,3 +85,20 @@ BlockMask block_mask(const Mask& mask, const Layout& q_layout, int rank, const L
 }
 
 }  // namespace annulus
+namespace annulus {
+std::vector<PosSpan> needed_keys(const Mask& mask, PosSpan queries) {
+  std::vector<PosSpan> s;
+  for (auto q = queries.begin; q < queries.end; ++q) { auto k = mask.visible_keys(q); s.push_back(k); }
+  return s;
+}
+BlockMask block_mask(const Mask& mask, const RowSet& queries, const RowSet& computed, const RowSet& keys) {
+  BlockMask block;
+  for (std::int64_t row = 0; row < queries.rows(); ++row) {
+    const auto q = queries.position(row);
+    PosSpan k = computed.contains(q) ? mask.visible_keys(q) : PosSpan{0, 0};
+    block.spans.push_back({keys.rows_before(k.begin), keys.rows_before(k.end)});
+    block.pairs += block.spans.back().end - block.spans.back().begin;
+  }
+  return block;
+}
+}

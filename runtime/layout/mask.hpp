@@ -39,12 +39,6 @@ struct MaskSpec {
   friend bool operator==(const MaskSpec&, const MaskSpec&) = default;
 };
 
-/// Range of key positions [begin, end).
-struct PosSpan {
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
-};
-
 /// The rule
 ///   base(i, j) = (not causal or j <= i) and same_document(i, j)
 /// Every rule answers one question: which key positions does the query at position i see? The answer is at most
@@ -82,5 +76,10 @@ struct BlockMask {
   kernels::VisibleRows view() const { return {spans, Mask::spans_per_query}; }
 };
 BlockMask block_mask(const Mask& mask, const Layout& q_layout, int rank, const Layout& k_layout, int owner);
+
+/// The keys that some query in `queries` (query indices [begin, end)) may see.
+std::vector<PosSpan> needed_keys(const Mask& mask, PosSpan queries);
+/// Queries outside `computed` see nothing.
+BlockMask block_mask(const Mask& mask, const RowSet& queries, const RowSet& computed, const RowSet& keys);
 
 }  // namespace annulus

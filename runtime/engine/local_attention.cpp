@@ -1,0 +1,105 @@
+/// One block of held keys per call.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/engine/local_attention.hpp"
+
+#include <chrono>
+#include <utility>
+
+#include "runtime/comm/placement.hpp"
+#include "runtime/engine/attention_plan.hpp"
+#include "runtime/engine/call_check.hpp"
+#include "runtime/engine/held_keys.hpp"
+#include "runtime/layout/halo_plan.hpp"
+
+namespace annulus {
+
+using kernels::Direction;
+
+LocalRows local_rows(const MaskSpec& mask, const Layout& layout, int rank) {
+  const RowSet own = layout.row_set(rank);
+  const Mask rule(mask, layout.seq_len(), layout.seq_len());
+  return {own, own, unite(own, needed_rows(rule, own))};
+}
+
+struct LocalAttention::Impl {
+  Impl(AttentionSpec wanted, LocalRows kept, const Execution& execution)
+      : spec(std::move(wanted)),
+        rows(std::move(kept)),
+        table(kernels::kernel_table(execution.backend, spec.dtype)),
+        mask((check_spec(spec), spec.mask), spec.seq_q, spec.seq_k),
+        positions(query_positions(spec, mask, rows.queries)),
+        workers(execution.threads > 0 ? execution.threads : usable_cores()) {
+    if (execution.exchange != ExchangeKind::automatic) {
+      throw UsageError("local attention with an exchange (it sends nothing); try automatic");
+    }
+    if (execution.threads < 0) throw UsageError("a negative number of threads; try 1, or 0 for all cores");
+    if (!without(rows.computed, rows.queries).empty()) {
+      throw UsageError("computed rows that are no rows of q (their results have no place); try a subset of the queries");
+    }
+  }
+
+  kernels::Resources resources() { return {workers, memory}; }
+  kernels::Problem problem(std::span<const float> sink) const {
+    return make_problem(spec, rows.queries.rows(), positions, sink);
+  }
+  HeldRows held() const { return {rows.queries, rows.computed, rows.keys}; }
+
+  AttentionSpec spec;
+  LocalRows rows;
+  const kernels::KernelTable& table;
+  Mask mask;
+  std::vector<std::int64_t> positions;  ///< of the queries; empty without ALiBi
+  Workers workers;
+  BufferPool memory;
+  CallReport last;
+};
+
+namespace {
+
+/// Fills in a report when a call ends well.
+class Timer {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+LocalAttention::LocalAttention(AttentionSpec spec, LocalRows rows, Execution execution)
+    : impl_(std::make_unique<Impl>(std::move(spec), std::move(rows), execution)) {}
+LocalAttention::~LocalAttention() = default;
+LocalAttention::LocalAttention(LocalAttention&&) noexcept = default;
+LocalAttention& LocalAttention::operator=(LocalAttention&&) noexcept = default;
+
+const LocalRows& LocalAttention::rows() const { return impl_->rows; }
+std::string_view LocalAttention::backend() const { return impl_->table.name; }
+const CallReport& LocalAttention::last_call() const { return impl_->last; }
+
+void LocalAttention::forward(const ForwardCall& call) {
+  Impl& self = *impl_;
+  const Timer timer;
+  check_call(self.spec, self.rows.queries.rows(), self.rows.keys.rows(), call);
+  const auto pass = self.table.forward(self.problem(call.sink), call.q, self.resources());
+  const HeldKeys keys(self.table, self.spec, self.mask, self.resources());
+  const std::int64_t pairs = keys.forward(self.held(), call.k, call.v, *pass, {});
+  pass->finish(call.out, call.lse);
+  self.last = {.flops = call_flops(self.spec, Direction::forward, pairs), .seconds = timer.seconds()};
+}
+
+void LocalAttention::backward(const BackwardCall& call) {
+  Impl& self = *impl_;
+  const Timer timer;
+  check_call(self.spec, self.rows.queries.rows(), self.rows.keys.rows(), call);
+  const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
+  const auto pass = self.table.backward(self.problem(call.sink), inputs, self.resources());
+  const HeldKeys keys(self.table, self.spec, self.mask, self.resources());
+  const std::int64_t pairs = keys.backward(self.held(), call.k, call.v, *pass, call.dk, call.dv, {});
+  std::vector<double> dsink(call.dsink.size());
+  pass->finish(call.dq, dsink);
+  std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
+  self.last = {.flops = call_flops(self.spec, Direction::backward, pairs), .seconds = timer.seconds()};
+}
+
+}  // namespace annulus

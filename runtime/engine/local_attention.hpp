@@ -1,0 +1,48 @@
+/// Attention of one rank over keys that it keeps itself, halo rows included: it sends nothing.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "runtime/engine/ring_attention.hpp"
+#include "runtime/layout/row_set.hpp"
+
+namespace annulus {
+
+/// What a rank keeps for local layers, as positions in the whole sequence.
+struct LocalRows {
+  RowSet queries;   ///< the rows of q, out, dout and dq
+  RowSet computed;  ///< the queries that are computed; others get out = 0, lse = -infinity and no gradients
+  RowSet keys;      ///< the rows of k, v, dk and dv
+};
+
+/// The rows around a rank's own with which its local layers are exact: for `mask`, its shard and the halo that its
+/// queries see. Pure arithmetic.
+LocalRows local_rows(const MaskSpec& mask, const Layout& layout, int rank);
+
+/// Exact for every computed query all of whose visible keys are among `rows.keys`. Needs no MPI; every method is local.
+/// dk and dv hold the shares of these queries alone: gradients of halo rows are to be added up at their owners
+/// (HaloExchange); dsink likewise.
+class LocalAttention {
+ public:
+  /// Throws UsageError for an invalid spec or backend, for an exchange other than automatic (there is none), and for
+  /// computed rows that are no queries. execution.threads 0: the cores this process may use.
+  LocalAttention(AttentionSpec spec, LocalRows rows, Execution execution = {});
+  ~LocalAttention();
+  LocalAttention(LocalAttention&&) noexcept;
+  LocalAttention& operator=(LocalAttention&&) noexcept;
+
+  const LocalRows& rows() const;
+  std::string_view backend() const;  ///< resolved name
+
+  void forward(const ForwardCall& call);
+  void backward(const BackwardCall& call);
+  /// Flops are those of all computed queries, halo rows included.
+  const CallReport& last_call() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace annulus

@@ -1,0 +1,30 @@
+/// Needs of all ranks, cut by who owns them.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/layout/halo_plan.hpp"
+
+namespace annulus {
+
+HaloPlan halo_plan(const Layout& layout, int rank, const std::function<RowSet(int rank)>& needed) {
+  HaloPlan plan;
+  plan.own = layout.row_set(rank);
+  plan.halo = without(needed(rank), plan.own);
+  for (int peer = 0; peer < layout.ranks(); ++peer) {
+    if (peer == rank) continue;
+    RowSet arriving = plan.halo.empty() ? RowSet() : intersect(plan.halo, layout.row_set(peer));
+    if (!arriving.empty()) plan.arriving.push_back({peer, std::move(arriving)});
+    RowSet leaving = intersect(needed(peer), plan.own);
+    if (!leaving.empty()) plan.leaving.push_back({peer, std::move(leaving)});
+  }
+  return plan;
+}
+
+RowSet needed_rows(const Mask& mask, const RowSet& queries) {
+  std::vector<PosSpan> spans;
+  for (const PosSpan& span : queries.spans()) {
+    const std::vector<PosSpan> keys = needed_keys(mask, span);
+    spans.insert(spans.end(), keys.begin(), keys.end());
+  }
+  return RowSet(std::move(spans));
+}
+
+}  // namespace annulus

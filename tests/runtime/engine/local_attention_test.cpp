@@ -1,0 +1,163 @@
+/// Local attention over a shard and its halo equals the ring, forward and, once gradients are home, backward.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/engine/local_attention.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <random>
+
+#include "runtime/exchange/halo_exchange.hpp"
+#include "tests/runtime/engine/ring_case.hpp"
+#include "tests/support/compare.hpp"
+#include "tests/support/random_tensors.hpp"
+
+namespace annulus::test {
+namespace {
+
+RingCase local_case(MaskSpec mask, LayoutKind layout) {
+  RingCase test;
+  test.spec = {.seq_q = 157, .seq_k = 157, .heads = 4, .kv_heads = 2, .head_dim = 24};
+  test.spec.mask = std::move(mask);
+  test.layout = {layout, 3};
+  test.execution.threads = 1;
+  test.seed = 11;
+  return test;
+}
+
+std::vector<MaskSpec> local_masks() {
+  return {{.causal = true, .window_size = {15, 0}},
+          {.causal = false, .window_size = {9, 4}},
+          {.causal = true, .chunk_size = 16},
+          {.causal = true, .window_size = {20, -1}, .sink_tokens = 3},
+          {.causal = true, .window_size = {8, 0}, .cu_seqlens = {0, 40, 40, 41, 157}}};
+}
+
+/// As run_ring, by a LocalAttention whose halo rows are made here: only gradients travel.
+RingResult run_local(const Communicator& comm, const RingCase& test) {
+  const AttentionSpec& spec = test.spec;
+  const Layout layout(test.layout.kind, spec.seq_k, comm.size(), test.layout.stripe);
+  LocalAttention attention(spec, local_rows(spec.mask, layout, comm.rank()), test.execution);
+  const LocalRows& rows = attention.rows();
+  const auto make = [&](Role role, const RowSet& at, std::int64_t heads) {
+    return random_tensor(spec.dtype, test.seed, role, spec.batch, at.positions(), heads, spec.head_dim);
+  };
+  const Tensor q = make(Role::q, rows.queries, spec.heads);
+  const Tensor k = make(Role::k, rows.keys, spec.kv_heads);
+  const Tensor v = make(Role::v, rows.keys, spec.kv_heads);
+  const Tensor dout = make(Role::dout, rows.queries, spec.heads);
+  const auto empty = [&](const RowSet& at, std::int64_t heads) {
+    return Tensor(DType::f32, spec.batch, at.rows(), heads, spec.head_dim);
+  };
+  const Tensor out = empty(rows.queries, spec.heads);
+  RingResult result;
+  result.lse.resize(static_cast<std::size_t>(spec.batch * spec.heads * rows.queries.rows()));
+  const RowStats lse = dense_stats(result.lse.data(), spec.batch, spec.heads, rows.queries.rows());
+  attention.forward({.q = q.view(), .k = k.view(), .v = v.view(), .out = out.view(), .lse = lse});
+  EXPECT_EQ(attention.last_call().messages, 0U);
+
+  const Tensor dq = empty(rows.queries, spec.heads);
+  const Tensor dk = empty(rows.keys, spec.kv_heads);
+  const Tensor dv = empty(rows.keys, spec.kv_heads);
+  attention.backward({.q = q.view(), .k = k.view(), .v = v.view(), .out = out.view(), .dout = dout.view(), .lse = lse,
+                      .dq = dq.view(), .dk = dk.view(), .dv = dv.view()});
+  EXPECT_EQ(attention.last_call().messages, 0U);
+
+  const HaloPlan plan = halo_plan(layout, comm.rank(), [&](int rank) { return local_rows(spec.mask, layout, rank).keys; });
+  EXPECT_EQ(plan.held(), rows.keys);
+  const auto part = [&](const Tensor& whole, const RowSet& wanted) {  // rows of `whole` that are in `wanted`
+    Tensor some = empty(wanted, spec.kv_heads);
+    for (std::int64_t row = 0; row < wanted.rows(); ++row) {
+      const std::int64_t from = rows.keys.rows_before(wanted.position(row));
+      std::copy_n(whole.view().at<float>(0, from, 0), spec.kv_heads * spec.head_dim, some.view().at<float>(0, row, 0));
+    }
+    return some;
+  };
+  const Tensor own_dk = part(dk, plan.own);
+  const Tensor own_dv = part(dv, plan.own);
+  const Tensor away_dk = part(dk, plan.halo);
+  const Tensor away_dv = part(dv, plan.halo);
+  HaloExchange home(comm, plan);
+  home.start(HaloExchange::Way::home, std::array<ConstTensorView, 2>{away_dk.view(), away_dv.view()});
+  home.finish(std::array<TensorView, 2>{own_dk.view(), own_dv.view()});
+  const auto floats = [](const Tensor& tensor) {
+    const std::vector<double> wide = values(tensor.view());
+    return std::vector<float>(wide.begin(), wide.end());
+  };
+  result.out = floats(out);
+  result.dq = floats(dq);
+  result.dk = floats(own_dk);
+  result.dv = floats(own_dv);
+  return result;
+}
+
+TEST(LocalAttention, EqualsTheOracleWithoutAMessage) {
+  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
+  for (const LayoutKind layout : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
+    for (const MaskSpec& mask : local_masks()) {
+      const RingCase test = local_case(mask, layout);
+      const RingError worst = judge(test, comm.rank(), comm.size(), run_local(comm, test));
+      EXPECT_LE(worst.share, 1) << worst.where << " is off by " << worst.error << " in " << test.describe();
+    }
+  }
+}
+
+TEST(LocalAttention, LeavesOutQueriesThatAreNotComputed) {
+  AttentionSpec spec{.seq_q = 40, .seq_k = 40, .heads = 1, .kv_heads = 1, .head_dim = 8};
+  spec.mask = {.causal = true, .window_size = {5, 0}};
+  const RowSet rows({{10, 30}});
+  const RowSet computed({{15, 30}});
+  LocalAttention attention(spec, {rows, computed, rows}, {.threads = 1});
+  const Tensor x = random_tensor(DType::f32, 3, Role::q, 1, rows.positions(), 1, 8);
+  const Tensor out(DType::f32, 1, 20, 1, 8);
+  std::vector<float> lse(20);
+  attention.forward({.q = x.view(), .k = x.view(), .v = x.view(), .out = out.view(),
+                     .lse = dense_stats(lse.data(), 1, 1, 20)});
+  for (std::size_t row = 0; row < 20; ++row) EXPECT_EQ(lse[row] == -INFINITY, row < 5) << row;
+  EXPECT_EQ(attention.last_call().flops, 4.0 * 8 * 15 * 6);
+}
+
+TEST(LocalAttention, RefusesWhatMakesNoSense) {
+  const AttentionSpec spec{.seq_q = 8, .seq_k = 8, .heads = 1, .kv_heads = 1, .head_dim = 8};
+  const RowSet all({{0, 8}});
+  EXPECT_THROW(LocalAttention(spec, {RowSet({{0, 4}}), all, all}, {}), UsageError);
+  EXPECT_THROW(LocalAttention(spec, {all, all, all}, {.exchange = ExchangeKind::messages}), UsageError);
+  EXPECT_THROW(LocalAttention(spec, {all, all, all}, {.threads = -1}), UsageError);
+}
+
+/// How many messages and bytes a local mask costs: the plan's, not the ring's.
+TEST(RingAttention, SendsOnlyTheRowsThatOthersSee) {
+  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
+  const int ranks = comm.size();
+  for (const std::int64_t left : {1, 15, 40}) {
+    RingCase test = local_case({.causal = true, .window_size = {left, 0}}, LayoutKind::contiguous);
+    RingAttention ring(MPI_COMM_WORLD, test.layout, test.spec, test.execution);
+    const Layout& layout = ring.k_layout();
+    const Tensor q = random_tensor(DType::f32, 1, Role::q, 1, layout.positions(comm.rank()), 4, 24);
+    const Tensor k = random_tensor(DType::f32, 1, Role::k, 1, layout.positions(comm.rank()), 2, 24);
+    const Tensor out(DType::f32, 1, layout.rows(comm.rank()), 4, 24);
+    std::vector<float> lse(static_cast<std::size_t>(4 * layout.rows(comm.rank())));
+    ring.forward({.q = q.view(), .k = k.view(), .v = k.view(), .out = out.view(),
+                  .lse = dense_stats(lse.data(), 1, 4, layout.rows(comm.rank()))});
+    std::array<std::uint64_t, 2> sent{ring.last_call().messages, ring.last_call().bytes_sent};
+    comm.sum(sent);
+    std::uint64_t rows = 0;
+    std::uint64_t messages = 0;
+    for (int rank = 1; rank < ranks; ++rank) {
+      const std::int64_t begin = layout.position(rank, 0);
+      const std::int64_t halo = std::min(begin, left);
+      rows += static_cast<std::uint64_t>(halo);
+      for (int owner = 0; owner < rank; ++owner) {  // several neighbours when the window is longer than a shard
+        messages += layout.position(owner, 0) + layout.rows(owner) > begin - halo ? 1U : 0U;
+      }
+    }
+    const bool ring_is_less = std::max<std::int64_t>(0, left) > 2 * layout.max_rows();  // the halo would outgrow the ring
+    if (ring_is_less) continue;
+    EXPECT_EQ(sent[0], messages) << "window " << left;
+    EXPECT_EQ(sent[1], rows * 2 * 2 * 24 * sizeof(float)) << "window " << left;
+  }
+}
+
+}  // namespace
+}  // namespace annulus::test
