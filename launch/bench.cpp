@@ -9,6 +9,7 @@
 #include "launch/bench_kernel.hpp"
 #include "launch/bench_ring.hpp"
 #include "launch/bench_targets.hpp"
+#include "launch/bench_window.hpp"
 #include "launch/bench_tensors.hpp"
 #include "launch/command.hpp"
 #include "launch/memory.hpp"
@@ -23,6 +24,8 @@ namespace {
 
 using kernels::Direction;
 
+constexpr std::int64_t most_window_samples = 7;  ///< dense calls over 8 windows of rows take their time
+
 struct BenchOptions {
   AttentionOptions attention;
   std::int64_t rows = 1536;
@@ -30,6 +33,7 @@ struct BenchOptions {
   std::int64_t head_dim = 0;  ///< 0: 64 and 128
   std::int64_t samples = 25;
   bool compare = false;
+  std::int64_t window = 0;  ///< 0: none, or 1024 and 256 with --compare
 
   bool all_backends() const { return attention.backend == "all"; }
   std::vector<DType> dtypes() const {
@@ -39,6 +43,10 @@ struct BenchOptions {
   std::vector<std::int64_t> head_dims() const {
     if (head_dim > 0) return {head_dim};
     return {64, 128};
+  }
+  std::vector<std::int64_t> windows() const {
+    if (window > 0) return {window};
+    return compare ? std::vector<std::int64_t>{1024, 256} : std::vector<std::int64_t>{};
   }
   std::vector<Direction> directions() const {
     if (attention.backward || compare) return {Direction::forward, Direction::backward};
@@ -61,6 +69,8 @@ std::unique_ptr<Options> declare(BenchOptions& target) {
   options->size("heads", "H", target.heads, 1, "query, key and value heads (default 2)");
   options->size("head-dim", "D", target.head_dim, 1, "channels of a head, 1 to 256 (default: 64 and 128)");
   options->size("samples", "K", target.samples, 1, "measurements behind each figure (default 25)");
+  options->size("sliding-window", "W", target.window, 1,
+                "also the useful rate of a window of W tokens against the dense mask (with --compare: 1024 and 256)");
   options->flag("compare", target.compare, "print what should be reached beside what was measured; implies --backward");
   add_execution_options(*options, target.attention);
   return options;
@@ -82,7 +92,23 @@ std::vector<KernelShape> kernel_shapes(const BenchOptions& options) {
       for (const std::int64_t head_dim : options.head_dims()) {
         for (const bool causal : {false, true}) {
           for (const Direction direction : options.directions()) {
-            shapes.push_back({table, dtype, options.rows, options.heads, head_dim, causal, direction});
+            shapes.push_back({table, dtype, options.rows, options.heads, head_dim, {.causal = causal}, direction});
+          }
+        }
+      }
+    }
+  }
+  return shapes;
+}
+
+std::vector<WindowShape> window_shapes(const BenchOptions& options) {
+  std::vector<WindowShape> shapes;
+  for (const std::int64_t window : options.windows()) {
+    for (const DType dtype : options.dtypes()) {
+      for (const kernels::KernelTable* table : backends(options, dtype)) {
+        for (const std::int64_t head_dim : options.head_dims()) {
+          for (const Direction direction : options.directions()) {
+            shapes.push_back({table, dtype, head_dim, window, direction});
           }
         }
       }
@@ -109,8 +135,13 @@ std::uint64_t needed_bytes(const BenchOptions& options, int ranks) {
   std::uint64_t most = 0;
   for (const DType dtype : options.dtypes()) {
     for (const Direction direction : options.directions()) {
-      const RingShape shape{dtype, options.rows, options.heads, options.head_dims().back(), direction};
+      const std::int64_t head_dim = options.head_dims().back();
+      const RingShape shape{dtype, options.rows, options.heads, head_dim, direction};
       most = std::max(most, ring_bench_bytes(shape, options.execution(), ranks));
+      for (const std::int64_t window : options.windows()) {
+        const RingShape dense{dtype, window_rows(window), 1, head_dim, direction};
+        most = std::max(most, 2 * ring_bench_bytes(dense, options.execution(), 1));
+      }
     }
   }
   return most;
@@ -121,6 +152,7 @@ struct BenchResults {
   Samples f32_peak;
   Samples bf16_peak;
   std::vector<KernelRate> kernels;
+  std::vector<WindowRate> windows;
   std::vector<RingRate> rings;
 };
 
@@ -129,6 +161,7 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
   BenchResults results;
   ProgressLine progress(world);
   const std::vector<KernelShape> kernels = kernel_shapes(options);
+  const std::vector<WindowShape> windows = window_shapes(options);
   together(world, [&] {
     if (world.rank() != 0) return;
     results.f32_peak = measure_peak(Products::f32, options.samples);
@@ -136,6 +169,10 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
     for (const KernelShape& shape : kernels) {
       progress.show(fmt::format("kernel {} of {}", results.kernels.size() + 1, kernels.size()));
       results.kernels.push_back(measure_kernel(shape, options.samples));
+    }
+    for (const WindowShape& shape : windows) {
+      progress.show(fmt::format("window {} of {}", results.windows.size() + 1, windows.size()));
+      results.windows.push_back(measure_window(shape, std::min(options.samples, most_window_samples)));
     }
   });
   const std::vector<RingShape> rings = ring_shapes(options, world.size());
@@ -154,10 +191,10 @@ Json bench_json(const BenchOptions& options, const Report& report, const BenchRe
   if (results.rings.empty()) json["exchange"] = json["layout"] = nullptr;
   json["peak_gflops"] = {{"f32", results.f32_peak.median()}, {"bf16", bf16_peak > 0 ? Json(bf16_peak) : Json(nullptr)}};
   json["kernels"] = kernels_to_json(results.kernels);
-  json["window"] = nullptr;
+  json["window"] = results.windows.empty() ? Json(nullptr) : windows_to_json(results.windows);
   json["ring"] = results.rings.empty() ? Json(nullptr) : rings_to_json(results.rings);
   json["io"] = nullptr;
-  json["targets"] = options.compare ? targets_to_json(compare(results.kernels, results.rings)) : Json(nullptr);
+  json["targets"] = options.compare ? targets_to_json(compare(results.kernels, results.windows, results.rings)) : Json(nullptr);
   return json;
 }
 
@@ -173,8 +210,9 @@ void print(const BenchOptions& options, const Report& report, const BenchResults
                          {"f32 peak", peak_text(results.f32_peak)},
                          {"bf16 peak", peak_text(results.bf16_peak)}}),
              kernel_table(results.kernels));
+  if (!results.windows.empty()) fmt::print("\n{}", window_table(results.windows));
   if (!results.rings.empty()) fmt::print("\n{}", ring_table(results.rings));
-  if (options.compare) fmt::print("\n{}", target_table(compare(results.kernels, results.rings)));
+  if (options.compare) fmt::print("\n{}", target_table(compare(results.kernels, results.windows, results.rings)));
 }
 
 /// The rows that the dtypes resolve to: "avx512", or "avx512, avx512-bf16" where they differ.

@@ -15,84 +15,62 @@ namespace {
 
 using kernels::Direction;
 
-struct Seconds {
-  double attend = 0;
-  double whole = 0;
-};
-
-/// One attention of one rank, ready to run again and again.
-class KernelBench {
- public:
-  explicit KernelBench(const KernelShape& shape)
-      : shape_(shape),
-        layout_(LayoutKind::contiguous, shape.rows, 1),
-        mask_(block_mask(Mask({.causal = shape.causal}, shape.rows, shape.rows), layout_, 0, layout_, 0)),
-        tensors_(shape.dtype, shape.rows, shape.heads, shape.head_dim),
-        packed_(static_cast<std::int64_t>(table().packed_bytes(block_shape(), shape.direction))) {
-    problem_.q_rows = shape.rows;
-    problem_.heads = problem_.kv_heads = shape.heads;
-    problem_.head_dim = shape.head_dim;
-    problem_.dtype = shape.dtype;
-    problem_.softmax_scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
-    if (shape.direction == Direction::forward) return;
-    const Buffer<std::byte> forward_block(
-        static_cast<std::int64_t>(table().packed_bytes(block_shape(), Direction::forward)));
-    forward(forward_block.data());
-    const auto gradient_size = static_cast<std::int64_t>(size_of(kernels::gradient_dtype(shape.dtype)));
-    gradient_ = Buffer<std::byte>(table().gradient_elements(block_shape()) * gradient_size);
-  }
-
-  Seconds run() { return shape_.direction == Direction::forward ? forward(packed_.data()) : backward(); }
-
-  double flops() const {
-    const double per_pair = shape_.direction == Direction::forward ? 4 : 10;
-    return per_pair * static_cast<double>(shape_.heads * shape_.head_dim) * static_cast<double>(mask_.pairs);
-  }
-
- private:
-  const kernels::KernelTable& table() const { return *shape_.table; }
-  kernels::BlockShape block_shape() const { return {1, shape_.rows, shape_.heads, shape_.head_dim, shape_.dtype}; }
-  kernels::Block block(const std::byte* packed) const { return {block_shape(), packed, {}}; }
-
-  Seconds forward(std::byte* packed) {
-    const double started = thread_cpu_seconds();
-    table().pack(block_shape(), Direction::forward, tensors_.k, tensors_.v, packed, workers_);
-    const auto pass = table().forward(problem_, tensors_.q, {workers_, memory_});
-    const double packing_done = thread_cpu_seconds();
-    pass->attend(block(packed), mask_.view(), [] {});
-    const double attended = thread_cpu_seconds();
-    pass->finish(tensors_.out, tensors_.lse);
-    return {attended - packing_done, thread_cpu_seconds() - started};
-  }
-
-  Seconds backward() {
-    const double started = thread_cpu_seconds();
-    table().pack(block_shape(), Direction::backward, tensors_.k, tensors_.v, packed_.data(), workers_);
-    const kernels::BackwardInputs inputs{tensors_.q, tensors_.out, tensors_.dout, tensors_.lse};
-    const auto pass = table().backward(problem_, inputs, {workers_, memory_});
-    const double packing_done = thread_cpu_seconds();
-    pass->attend(block(packed_.data()), mask_.view(), gradient_.data(), [] {});
-    const double attended = thread_cpu_seconds();
-    table().unpack_gradient(block_shape(), gradient_.data(), tensors_.dk, tensors_.dv);
-    pass->finish(tensors_.dq, {});
-    return {attended - packing_done, thread_cpu_seconds() - started};
-  }
-
-  KernelShape shape_;
-  Layout layout_;
-  BlockMask mask_;
-  Workers workers_{1};
-  BufferPool memory_;
-  BenchTensors tensors_;
-  kernels::Problem problem_;
-  Buffer<std::byte> packed_;
-  Buffer<std::byte> gradient_;
-};
-
 std::string percent(double fraction) { return fmt::format("{:.0f} %", 100 * fraction); }
-const char* mask_word(const KernelShape& shape) { return shape.causal ? "causal" : "full"; }
+const char* mask_word(const KernelShape& shape) { return shape.mask.causal ? "causal" : "full"; }
 
 }  // namespace
+
+KernelBench::KernelBench(const KernelShape& shape)
+    : shape_(shape),
+      layout_(LayoutKind::contiguous, shape.rows, 1),
+      mask_(block_mask(Mask(shape.mask, shape.rows, shape.rows), layout_, 0, layout_, 0)),
+      tensors_(shape.dtype, shape.rows, shape.heads, shape.head_dim),
+      packed_(static_cast<std::int64_t>(table().packed_bytes(block_shape(), shape.direction))) {
+  problem_.q_rows = shape.rows;
+  problem_.heads = problem_.kv_heads = shape.heads;
+  problem_.head_dim = shape.head_dim;
+  problem_.dtype = shape.dtype;
+  problem_.softmax_scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
+  if (shape.direction == Direction::forward) return;
+  const Buffer<std::byte> forward_block(
+      static_cast<std::int64_t>(table().packed_bytes(block_shape(), Direction::forward)));
+  forward(forward_block.data());
+  const auto gradient_size = static_cast<std::int64_t>(size_of(kernels::gradient_dtype(shape.dtype)));
+  gradient_ = Buffer<std::byte>(table().gradient_elements(block_shape()) * gradient_size);
+}
+
+KernelBench::Seconds KernelBench::run() {
+  return shape_.direction == Direction::forward ? forward(packed_.data()) : backward();
+}
+
+double KernelBench::flops() const {
+  const double per_pair = shape_.direction == Direction::forward ? 4 : 10;
+  return per_pair * static_cast<double>(shape_.heads * shape_.head_dim) * static_cast<double>(mask_.pairs);
+}
+
+KernelBench::Seconds KernelBench::forward(std::byte* packed) {
+  const double started = thread_cpu_seconds();
+  table().pack(block_shape(), Direction::forward, tensors_.k, tensors_.v, packed, workers_);
+  const auto pass = table().forward(problem_, tensors_.q, {workers_, memory_});
+  const double packing_done = thread_cpu_seconds();
+  pass->attend(block(packed), mask_.view(), [] {});
+  const double attended = thread_cpu_seconds();
+  pass->finish(tensors_.out, tensors_.lse);
+  return {attended - packing_done, thread_cpu_seconds() - started};
+}
+
+KernelBench::Seconds KernelBench::backward() {
+  const double started = thread_cpu_seconds();
+  table().pack(block_shape(), Direction::backward, tensors_.k, tensors_.v, packed_.data(), workers_);
+  const kernels::BackwardInputs inputs{tensors_.q, tensors_.out, tensors_.dout, tensors_.lse};
+  const auto pass = table().backward(problem_, inputs, {workers_, memory_});
+  const double packing_done = thread_cpu_seconds();
+  pass->attend(block(packed_.data()), mask_.view(), gradient_.data(), [] {});
+  const double attended = thread_cpu_seconds();
+  table().unpack_gradient(block_shape(), gradient_.data(), tensors_.dk, tensors_.dv);
+  pass->finish(tensors_.dq, {});
+  return {attended - packing_done, thread_cpu_seconds() - started};
+}
 
 KernelRate measure_kernel(const KernelShape& shape, std::int64_t samples) {
   KernelBench bench(shape);
@@ -100,7 +78,7 @@ KernelRate measure_kernel(const KernelShape& shape, std::int64_t samples) {
   bench.run();  // touches the memory
   for (std::int64_t i = 0; i < samples; ++i) {
     rate.peak.add(peak_burst(rate.products()));
-    const Seconds seconds = bench.run();
+    const KernelBench::Seconds seconds = bench.run();
     rate.attend.add(bench.flops() / seconds.attend * 1e-9);
     rate.whole.add(bench.flops() / seconds.whole * 1e-9);
   }

@@ -4,6 +4,7 @@
 
 #include "kernels/contract/attention.hpp"
 #include "launch/bench_peak.hpp"
+#include "launch/bench_tensors.hpp"
 #include "launch/report.hpp"
 #include "launch/samples.hpp"
 
@@ -15,8 +16,38 @@ struct KernelShape {
   std::int64_t rows = 0;  ///< queries and keys
   std::int64_t heads = 1;
   std::int64_t head_dim = 64;
-  bool causal = false;
+  MaskSpec mask{};
   kernels::Direction direction = kernels::Direction::forward;
+};
+
+/// One attention of one core, ready to run again and again.
+class KernelBench {
+ public:
+  struct Seconds {  ///< of CPU time of the calling thread
+    double attend = 0;
+    double whole = 0;
+  };
+  explicit KernelBench(const KernelShape& shape);
+  Seconds run();
+  /// Of the visible pairs.
+  double flops() const;
+
+ private:
+  const kernels::KernelTable& table() const { return *shape_.table; }
+  kernels::BlockShape block_shape() const { return {1, shape_.rows, shape_.heads, shape_.head_dim, shape_.dtype}; }
+  kernels::Block block(const std::byte* packed) const { return {block_shape(), packed, {}}; }
+  Seconds forward(std::byte* packed);
+  Seconds backward();
+
+  KernelShape shape_;
+  Layout layout_;
+  BlockMask mask_;
+  Workers workers_{1};
+  BufferPool memory_;
+  BenchTensors tensors_;
+  kernels::Problem problem_;
+  Buffer<std::byte> packed_;
+  Buffer<std::byte> gradient_;
 };
 
 /// Useful GFLOP/s of one core by its CPU time.

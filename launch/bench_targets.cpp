@@ -31,6 +31,13 @@ constexpr double ring_floor = 0.92;
 constexpr double ring_target = 0.97;
 constexpr std::int64_t ring_rows = 1024;  ///< at least, per rank
 
+struct WindowTarget {
+  std::int64_t window;
+  double floor;
+  double target;
+};
+constexpr WindowTarget window_targets[] = {{1024, 0.85, 0.93}, {256, 0.70, 0.82}};
+
 void lower(std::optional<double>& lowest, double value) { lowest = std::min(lowest.value_or(value), value); }
 
 Target measured(const CoreTarget& wanted, const std::vector<KernelRate>& rates) {
@@ -39,8 +46,16 @@ Target measured(const CoreTarget& wanted, const std::vector<KernelRate>& rates) 
   for (const KernelRate& rate : rates) {
     const KernelShape& shape = rate.shape;
     const bool same = shape.direction == wanted.direction && shape.dtype == wanted.dtype &&
-                      shape.head_dim == wanted.head_dim && !shape.causal;
+                      shape.head_dim == wanted.head_dim && !shape.mask.causal;
     if (same) lower(target.measured, rate.whole_fraction());
+  }
+  return target;
+}
+
+Target measured(const WindowTarget& wanted, const std::vector<WindowRate>& rates) {
+  Target target{fmt::format("window of {} against dense", wanted.window), wanted.floor, wanted.target};
+  for (const WindowRate& rate : rates) {
+    if (rate.shape.window == wanted.window) lower(target.measured, rate.rate_vs_dense.median());
   }
   return target;
 }
@@ -65,9 +80,11 @@ const char* Target::reached() const {
   return *measured < target ? "floor" : "target";
 }
 
-std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<RingRate>& rings) {
+std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<WindowRate>& windows,
+                            const std::vector<RingRate>& rings) {
   std::vector<Target> targets;
   for (const CoreTarget& core : core_targets) targets.push_back(measured(core, kernels));
+  for (const WindowTarget& window : window_targets) targets.push_back(measured(window, windows));
   for (const CoreTarget& core : core_targets) {
     targets.push_back(measured(core.direction, core.dtype, core.head_dim, rings));
   }
@@ -76,7 +93,7 @@ std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::v
 
 std::string target_table(const std::vector<Target>& targets) {
   const auto percent = [](double fraction) { return fmt::format("{:.1f} %", 100 * fraction); };
-  Table table({"fraction of the peak, or of P times one rank", "floor", "target", "measured", "reached"});
+  Table table({"fraction of the peak, of dense, or of P times one rank", "floor", "target", "measured", "reached"});
   for (const Target& target : targets) {
     table.add({target.metric, percent(target.floor), percent(target.target),
                target.measured ? percent(*target.measured) : "-", target.reached()});

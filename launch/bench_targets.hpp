@@ -6,6 +6,7 @@
 
 #include "launch/bench_kernel.hpp"
 #include "launch/bench_ring.hpp"
+#include "launch/bench_window.hpp"
 
 namespace annulus::launch {
 
@@ -20,9 +21,10 @@ struct Target {
   const char* reached() const;
 };
 
-/// The targets of one core (full mask, packing included) and of a ring of two ranks, with what was measured for them.
-/// Of several measurements for one target the lowest counts.
-std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<RingRate>& rings);
+/// The targets of one core (full mask, packing included), of windows against dense masks, and of a ring of two ranks, with
+/// what was measured for them. Of several measurements for one target the lowest counts.
+std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<WindowRate>& windows,
+                            const std::vector<RingRate>& rings);
 
 std::string target_table(const std::vector<Target>& targets);
 Json targets_to_json(const std::vector<Target>& targets);

@@ -53,10 +53,15 @@ TEST(Bench, ReportsEveryKernelOfTheShape) {
 }
 
 TEST(Bench, ComparesWithTheTargets) {
-  const nlohmann::json report = tiny_bench(0, {"--compare", "--dtype", "bf16"});
-  ASSERT_EQ(report["targets"].size(), 16U);
+  const nlohmann::json report = tiny_bench(0, {"--compare", "--dtype", "bf16", "--sliding-window", "16"});
+  ASSERT_EQ(report["targets"].size(), 18U);
+  ASSERT_EQ(report["window"].size(), 2U) << "forward and backward";
+  for (const nlohmann::json& entry : report["window"]) {
+    EXPECT_EQ(entry["window"], 16);
+    expect_positive(entry, "rate_vs_dense");
+  }
   for (const nlohmann::json& entry : report["targets"]) {
-    EXPECT_TRUE(entry["measured"].is_null()) << "head_dim 16 and one rank have no target";
+    EXPECT_TRUE(entry["measured"].is_null()) << "head_dim 16, a window of 16 and one rank have no target";
     EXPECT_EQ(entry["reached"], "not measured");
   }
 }
@@ -73,27 +78,27 @@ TEST(Bench, TargetsTakeTheLowestOfTheirMeasurements) {
     }
     return launch::Target{};
   };
-  const launch::Target reached = first(launch::compare({rate}, {}));
+  const launch::Target reached = first(launch::compare({rate}, {}, {}));
   EXPECT_EQ(reached.metric, "one core, forward f32 d128");
   EXPECT_EQ(reached.measured, 0.93) << "packing included";
   EXPECT_STREQ(reached.reached(), "target");
   launch::KernelRate slower = rate;
   slower.whole = {};
   slower.whole.add(90);
-  EXPECT_STREQ(first(launch::compare({rate, slower}, {})).reached(), "floor");
+  EXPECT_STREQ(first(launch::compare({rate, slower}, {}, {})).reached(), "floor");
   slower.whole = {};
   slower.whole.add(81);
-  EXPECT_STREQ(first(launch::compare({rate, slower}, {})).reached(), "below the floor");
-  rate.shape.causal = true;
-  EXPECT_FALSE(first(launch::compare({rate}, {})).measured) << "the targets speak of full masks";
+  EXPECT_STREQ(first(launch::compare({rate, slower}, {}, {})).reached(), "below the floor");
+  rate.shape.mask.causal = true;
+  EXPECT_FALSE(first(launch::compare({rate}, {}, {})).measured) << "the targets speak of full masks";
 
   launch::RingRate ring;
   ring.shape = {.rows_per_rank = 1024};
   ring.ranks = 2;
   ring.efficiency.add(0.95);
-  EXPECT_EQ(first(launch::compare({}, {ring})).metric, "2 ranks, forward f32 d64");
+  EXPECT_EQ(first(launch::compare({}, {}, {ring})).metric, "2 ranks, forward f32 d64");
   ring.ranks = 3;
-  EXPECT_FALSE(first(launch::compare({}, {ring})).measured);
+  EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured);
 }
 
 TEST(Bench, ComparesAllBackends) {

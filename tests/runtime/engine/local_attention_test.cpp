@@ -11,6 +11,7 @@
 #include "runtime/exchange/halo_exchange.hpp"
 #include "tests/runtime/engine/ring_case.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/message_counter.hpp"
 #include "tests/support/random_tensors.hpp"
 
 namespace annulus::test {
@@ -54,14 +55,17 @@ RingResult run_local(const Communicator& comm, const RingCase& test) {
   RingResult result;
   result.lse.resize(static_cast<std::size_t>(spec.batch * spec.heads * rows.queries.rows()));
   const RowStats lse = dense_stats(result.lse.data(), spec.batch, spec.heads, rows.queries.rows());
+  take_mpi_calls();
   attention.forward({.q = q.view(), .k = k.view(), .v = v.view(), .out = out.view(), .lse = lse});
-  EXPECT_EQ(attention.last_call().messages, 0U);
 
   const Tensor dq = empty(rows.queries, spec.heads);
   const Tensor dk = empty(rows.keys, spec.kv_heads);
   const Tensor dv = empty(rows.keys, spec.kv_heads);
   attention.backward({.q = q.view(), .k = k.view(), .v = v.view(), .out = out.view(), .dout = dout.view(), .lse = lse,
                       .dq = dq.view(), .dk = dk.view(), .dv = dv.view()});
+  const MpiCalls calls = take_mpi_calls();
+  EXPECT_EQ(calls.messages, 0U);
+  EXPECT_EQ(calls.others, 0U) << "not even an agreement";
   EXPECT_EQ(attention.last_call().messages, 0U);
 
   const HaloPlan plan = halo_plan(layout, comm.rank(), [&](int rank) { return local_rows(spec.mask, layout, rank).keys; });
@@ -138,8 +142,12 @@ TEST(RingAttention, SendsOnlyTheRowsThatOthersSee) {
     const Tensor k = random_tensor(DType::f32, 1, Role::k, 1, layout.positions(comm.rank()), 2, 24);
     const Tensor out(DType::f32, 1, layout.rows(comm.rank()), 4, 24);
     std::vector<float> lse(static_cast<std::size_t>(4 * layout.rows(comm.rank())));
+    take_mpi_calls();
     ring.forward({.q = q.view(), .k = k.view(), .v = k.view(), .out = out.view(),
                   .lse = dense_stats(lse.data(), 1, 4, layout.rows(comm.rank()))});
+    const MpiCalls calls = take_mpi_calls();
+    EXPECT_EQ(calls.messages, ring.last_call().messages);
+    EXPECT_EQ(calls.bytes, ring.last_call().bytes_sent);
     std::array<std::uint64_t, 2> sent{ring.last_call().messages, ring.last_call().bytes_sent};
     comm.sum(sent);
     std::uint64_t rows = 0;

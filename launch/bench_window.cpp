@@ -1,0 +1,66 @@
+/// Two kernels in turns.
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/bench_window.hpp"
+
+#include <fmt/format.h>
+
+#include "kernels/base/checked.hpp"
+#include "launch/table.hpp"
+
+namespace annulus::launch {
+
+std::int64_t window_rows(std::int64_t window) {
+  constexpr std::int64_t windows = 8;
+  return static_cast<std::int64_t>(checked_product({windows, window}));
+}
+
+WindowRate measure_window(const WindowShape& shape, std::int64_t samples) {
+  KernelShape kernel{.table = shape.table,
+                     .dtype = shape.dtype,
+                     .rows = window_rows(shape.window),
+                     .heads = 1,
+                     .head_dim = shape.head_dim,
+                     .mask = {.causal = true},
+                     .direction = shape.direction};
+  KernelBench dense(kernel);
+  kernel.mask.window_size = {shape.window - 1, 0};
+  KernelBench window(kernel);
+  const auto rate = [](KernelBench& bench) { return bench.flops() / bench.run().whole; };
+  rate(dense);  // touch the memory
+  rate(window);
+  WindowRate result{shape, {}};
+  for (std::int64_t i = 0; i < samples; ++i) {
+    const double dense_rate = rate(dense);
+    result.rate_vs_dense.add(rate(window) / dense_rate);
+  }
+  return result;
+}
+
+std::string window_table(const std::vector<WindowRate>& rates) {
+  Table table({"window", "backend", "dtype", "head_dim", "direction", "rate against dense", "p10..p90"});
+  for (const WindowRate& rate : rates) {
+    const Samples& samples = rate.rate_vs_dense;
+    table.add({std::to_string(rate.shape.window), std::string(rate.shape.table->name),
+               std::string(name(rate.shape.dtype)), std::to_string(rate.shape.head_dim),
+               std::string(word(rate.shape.direction)), fmt::format("{:.1f} %", 100 * samples.median()),
+               fmt::format("{:.1f}..{:.1f}", 100 * samples.quantile(0.1), 100 * samples.quantile(0.9))});
+  }
+  return table.text();
+}
+
+Json windows_to_json(const std::vector<WindowRate>& rates) {
+  Json entries = Json::array();
+  for (const WindowRate& rate : rates) {
+    entries.push_back({{"window", rate.shape.window},
+                       {"backend", rate.shape.table->name},
+                       {"dtype", name(rate.shape.dtype)},
+                       {"head_dim", rate.shape.head_dim},
+                       {"direction", word(rate.shape.direction)},
+                       {"rate_vs_dense", rate.rate_vs_dense.median()},
+                       {"rate_vs_dense_p10", rate.rate_vs_dense.quantile(0.1)},
+                       {"rate_vs_dense_p90", rate.rate_vs_dense.quantile(0.9)}});
+  }
+  return entries;
+}
+
+}  // namespace annulus::launch

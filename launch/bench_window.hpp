@@ -1,0 +1,33 @@
+/// What a narrow mask costs beside a dense one: the useful rate of windows.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "launch/bench_kernel.hpp"
+
+namespace annulus::launch {
+
+struct WindowShape {
+  const kernels::KernelTable* table = nullptr;
+  DType dtype = DType::f32;
+  std::int64_t head_dim = 64;
+  std::int64_t window = 1024;  ///< sliding_window: a token and those before it
+  kernels::Direction direction = kernels::Direction::forward;
+};
+
+/// Useful flops per second of the window over those of the causal mask on the same rows, whole calls on one core by its
+/// CPU time. 8 windows of rows, one head.
+struct WindowRate {
+  WindowShape shape;
+  Samples rate_vs_dense;
+};
+
+/// Queries and keys of the measurement: several windows, so that the first, which sees less, counts little. Checked.
+std::int64_t window_rows(std::int64_t window);
+
+/// Local. Each sample is one dense call, then one with the window.
+WindowRate measure_window(const WindowShape& shape, std::int64_t samples);
+
+std::string window_table(const std::vector<WindowRate>& rates);
+Json windows_to_json(const std::vector<WindowRate>& rates);
+
+}  // namespace annulus::launch
