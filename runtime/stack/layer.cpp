@@ -48,12 +48,13 @@ LayerRows::LayerRows(const ModelSpec& model, const Layout& layout, int rank, Wor
       layout_(layout),
       rank_(rank),
       workers_(workers),
-      rope_(model.attention.head_dim),
+      global_rope_(model.rope, model.attention.head_dim),
+      local_rope_(model.local_rope, model.attention.head_dim),
       shard_rows_(layout.rows(rank)),
       rows_(model.attention.batch * shard_rows_) {
   for (int worker = 0; worker < workers.size(); ++worker) {
     scratch_.push_back({Buffer<float>(block_rows * model.width()), Buffer<float>(block_rows * model.qkv_width()),
-                        Buffer<float>(2 * rope_.half())});
+                        Buffer<float>(2 * global_rope_.half())});
   }
 }
 
@@ -68,21 +69,22 @@ void LayerRows::for_each_block(const std::function<void(std::int64_t, std::int64
   });
 }
 
-void LayerRows::rotate_heads(std::int64_t first, std::int64_t count, Turn turn, Scratch& scratch) const {
+void LayerRows::rotate_heads(const Rope& rope, std::int64_t first, std::int64_t count, Turn turn,
+                             Scratch& scratch) const {
   const std::int64_t rotated = model_.attention.heads + model_.attention.kv_heads;  // q's heads, then k's
   float* cosines = scratch.angles.data();
-  float* sines = cosines + rope_.half();
+  float* sines = cosines + rope.half();
   for (std::int64_t row = 0; row < count; ++row) {
-    rope_.angles(layout_.position(rank_, (first + row) % shard_rows_), cosines, sines);
-    if (turn == Turn::backward) std::transform(sines, sines + rope_.half(), sines, std::negate<>{});
+    rope.angles(layout_.position(rank_, (first + row) % shard_rows_), cosines, sines);
+    if (turn == Turn::backward) std::transform(sines, sines + rope.half(), sines, std::negate<>{});
     float* fused = scratch.qkv.data() + row * model_.qkv_width();
     for (std::int64_t head = 0; head < rotated; ++head) {
-      rotate(fused + head * model_.attention.head_dim, rope_.half(), cosines, sines);
+      rotate(fused + head * model_.attention.head_dim, rope.half(), cosines, sines);
     }
   }
 }
 
-void LayerRows::before_attention(const LayerWeights& weights, const std::byte* x, const Qkv& qkv) {
+void LayerRows::before_attention(LayerKind kind, const LayerWeights& weights, const std::byte* x, const Qkv& qkv) {
   const std::int64_t width = model_.width();
   const DType dtype = model_.attention.dtype;
   const QkvColumns columns(model_);
@@ -92,7 +94,7 @@ void LayerRows::before_attention(const LayerWeights& weights, const std::byte* x
     load(x, dtype, first * width, count * width, n);
     rms_norm(n, count, width, n);
     project(count, width, columns.all, n, weights.qkv.data(), fused);
-    rotate_heads(first, count, Turn::forward, scratch);
+    rotate_heads(rope(kind), first, count, Turn::forward, scratch);
     store_columns(fused, columns.all, columns.q, first, count, dtype, qkv.q.data());
     store_columns(fused, columns.all, columns.k, first, count, dtype, qkv.k.data());
     store_columns(fused, columns.all, columns.v, first, count, dtype, qkv.v.data());
@@ -102,39 +104,47 @@ void LayerRows::before_attention(const LayerWeights& weights, const std::byte* x
 void LayerRows::after_attention(const LayerWeights& weights, const std::byte* x_in, const float* out,
                                 std::byte* x_out) {
   const std::int64_t width = model_.width();
+  const auto kept = static_cast<float>(model_.kept());
+  const auto added = static_cast<float>(model_.added());
   const DType dtype = model_.attention.dtype;
   for_each_block([&](std::int64_t first, std::int64_t count, Scratch& scratch) {
     float* x = scratch.wide.data();
     const float* update = scratch.qkv.data();
     load(x_in, dtype, first * width, count * width, x);
     project(count, width, width, out + first * width, weights.out.data(), scratch.qkv.data());
-    for (std::int64_t i = 0; i < count * width; ++i) x[i] += update[i];
+    for (std::int64_t i = 0; i < count * width; ++i) x[i] = kept * x[i] + added * update[i];
     store(x, x_out, dtype, first * width, count * width);
   });
 }
 
 void LayerRows::after_attention_backward(const LayerWeights& weights, const float* dx, float* dout) {
   const std::int64_t width = model_.width();
+  const auto added = static_cast<float>(model_.added());
   for_each_block([&](std::int64_t first, std::int64_t count, Scratch&) {
-    project_backward(count, width, width, dx + first * width, weights.out.data(), dout + first * width);
+    float* rows = dout + first * width;
+    project_backward(count, width, width, dx + first * width, weights.out.data(), rows);
+    for (std::int64_t i = 0; i < count * width; ++i) rows[i] *= added;
   });
 }
 
-void LayerRows::before_attention_backward(const LayerWeights& weights, const std::byte* x_in,
+void LayerRows::before_attention_backward(LayerKind kind, const LayerWeights& weights, const std::byte* x_in,
                                           const QkvGradient& gradient, float* dx) {
   const std::int64_t width = model_.width();
+  const auto kept = static_cast<float>(model_.kept());
   const QkvColumns columns(model_);
   for_each_block([&](std::int64_t first, std::int64_t count, Scratch& scratch) {
     float* fused = scratch.qkv.data();
     load_columns(gradient.dq.data(), first, count, columns.all, columns.q, fused);
     load_columns(gradient.dk.data(), first, count, columns.all, columns.k, fused);
     load_columns(gradient.dv.data(), first, count, columns.all, columns.v, fused);
-    rotate_heads(first, count, Turn::backward, scratch);
+    rotate_heads(rope(kind), first, count, Turn::backward, scratch);
     float* dn = scratch.wide.data();
     project_backward(count, width, columns.all, fused, weights.qkv.data(), dn);
     float* x = fused;  // the fused gradients are spent
     load(x_in, model_.attention.dtype, first * width, count * width, x);
-    rms_norm_backward(x, dn, count, width, dx + first * width);
+    float* rows = dx + first * width;
+    for (std::int64_t i = 0; i < count * width; ++i) rows[i] *= kept;
+    rms_norm_backward(x, dn, count, width, rows);
   });
 }
 

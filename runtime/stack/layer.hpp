@@ -41,14 +41,14 @@ class LayerRows {
   std::int64_t rows() const { return rows_; }  ///< batch * rows of the shard
 
   /// q, k, v = rope(Wq n), rope(Wk n), Wv n with n = rms_norm(x); x in the dtype of the model.
-  void before_attention(const LayerWeights& weights, const std::byte* x, const Qkv& qkv);
-  /// x_out = round(x_in + Wo out); out f32. `x_out` may be `x_in`.
+  void before_attention(LayerKind kind, const LayerWeights& weights, const std::byte* x, const Qkv& qkv);
+  /// x_out = round(kept x_in + added Wo out), kept and added as in ModelSpec; out f32. `x_out` may be `x_in`.
   void after_attention(const LayerWeights& weights, const std::byte* x_in, const float* out, std::byte* x_out);
-  /// dout = Wo^T dx; f32.
+  /// dout = added Wo^T dx; f32.
   void after_attention_backward(const LayerWeights& weights, const float* dx, float* dout);
-  /// dx += d(before_attention)/dx of (dq, dk, dv); x_in is what forward read. Rounding has slope 1.
-  void before_attention_backward(const LayerWeights& weights, const std::byte* x_in, const QkvGradient& gradient,
-                                 float* dx);
+  /// dx = kept dx + d(before_attention)/dx of (dq, dk, dv); x_in is what forward read. Rounding has slope 1.
+  void before_attention_backward(LayerKind kind, const LayerWeights& weights, const std::byte* x_in,
+                                 const QkvGradient& gradient, float* dx);
 
   /// Bytes of one worker's scratch.
   static std::uint64_t scratch_bytes(const ModelSpec& model);
@@ -62,13 +62,15 @@ class LayerRows {
   enum class Turn { forward, backward };
 
   void for_each_block(const std::function<void(std::int64_t first, std::int64_t count, Scratch&)>& body);
-  void rotate_heads(std::int64_t first, std::int64_t count, Turn turn, Scratch& scratch) const;
+  const Rope& rope(LayerKind kind) const { return kind == LayerKind::local ? local_rope_ : global_rope_; }
+  void rotate_heads(const Rope& rope, std::int64_t first, std::int64_t count, Turn turn, Scratch& scratch) const;
 
   const ModelSpec& model_;
   const Layout& layout_;
   int rank_;
   Workers& workers_;
-  Rope rope_;
+  Rope global_rope_;
+  Rope local_rope_;
   std::int64_t shard_rows_;
   std::int64_t rows_;
   std::vector<Scratch> scratch_;  ///< by worker

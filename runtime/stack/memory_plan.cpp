@@ -34,6 +34,16 @@ struct PerRow {
   }
 };
 
+/// Of one kind of layer: what its ring keeps from call to call.
+std::uint64_t ring_bytes(const AttentionSpec& spec, const RunShape& run, const kernels::KernelTable& table) {
+  const auto bytes = [&](kernels::Direction direction) {
+    return attention_bytes(spec, run.layout, run.ranks, table, run.exchange, direction);
+  };
+  const std::uint64_t forward = bytes(kernels::Direction::forward);
+  if (run.direction == kernels::Direction::forward) return forward;
+  return std::max(forward, bytes(kernels::Direction::backward));
+}
+
 }  // namespace
 
 std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run, const kernels::KernelTable& table) {
@@ -44,17 +54,14 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
   const auto rows = static_cast<std::int64_t>(checked_product({shape.batch, layout.max_rows()}));
   const PerRow per_row{model, rows, backward ? model.layers : 1};
   const auto scratch = static_cast<std::int64_t>(LayerRows::scratch_bytes(model));
-  const auto attention = [&](kernels::Direction direction) {
-    return attention_bytes(shape, run.layout, run.ranks, table, run.exchange, direction);
-  };
-  std::uint64_t ring = attention(kernels::Direction::forward);
-  if (backward) ring = std::max(ring, attention(kernels::Direction::backward));
+  std::uint64_t rings = 0;
+  for (const LayerKind kind : model.kinds()) rings = added(rings, ring_bytes(model.layer_of(kind).attention, run, table));
   std::vector<MemoryItem> plan{
       {"activations x", per_row.stored(model.width(), per_row.layers_kept + 1)},
       {"q, k, v", per_row.stored(model.qkv_width())},
       {"attention out (f32)", per_row.f32(model.width(), per_row.layers_kept)},
       {"attention lse (f32)", per_row.f32(shape.heads, per_row.layers_kept)},
-      {"ring: blocks, carries, masks", ring},
+      {"rings: blocks, carries, masks", rings},
       {"weights of one layer (f32)", layer_weight_bytes(model)},
       {"row blocks of the threads", checked_product({scratch, run.threads})},
       {"windows of files and digest", window_bytes + (run.tensor_files ? static_cast<std::uint64_t>(staging_bytes) : 0)},

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/stack/model.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -11,7 +12,7 @@
 
 namespace annulus::stack {
 namespace {
-enum Matrix : std::uint64_t { wq, wk, wv, wo, embedding };
+enum Matrix : std::uint64_t { wq, wk, wv, wo, embedding, sinks };
 
 void fill(float* matrix, std::int64_t rows, std::int64_t width, const Seeded& random, Workers& workers) {
   const double scale = 1 / std::sqrt(static_cast<double>(width));
@@ -21,11 +22,61 @@ void fill(float* matrix, std::int64_t rows, std::int64_t width, const Seeded& ra
     }
   });
 }
+
+void check_pattern(const ModelSpec& model) {
+  const std::string& pattern = model.pattern;
+  if (pattern.empty() || pattern.find_first_not_of("LG") != std::string::npos) {
+    throw UsageError("'" + pattern + "' is no pattern of layers (L is a local layer, G a global one); try LLLLLG");
+  }
+  const bool has_local = pattern.find('L') != std::string::npos;
+  if (has_local && !model.local_mask.is_local()) {
+    throw UsageError("pattern " + pattern + " has local layers but no window or chunk (how far do they see?); "
+                     "try --sliding-window 1024 or --chunk-size 1024");
+  }
+  if (!has_local && model.local_mask.is_local()) {
+    throw UsageError("a window or chunk narrows local layers, of which pattern " + pattern + " has none; try --pattern L");
+  }
+  if (model.attention.mask.is_local()) {
+    throw UsageError("a global layer has a window or a chunk (these make a layer local); try local_mask and pattern L");
+  }
+}
+
+void check_residual(const ModelSpec& model) {
+  if (model.kept() >= 0 && model.kept() <= 1) return;
+  throw UsageError("a residual weight must lie in [0, 1] (x becomes alpha x + (1 - alpha) layer(x)); try 0.95");
+}
 }  // namespace
+
+std::string_view name(LayerKind kind) { return kind == LayerKind::local ? "local" : "global"; }
+
+LayerSpec ModelSpec::layer_of(LayerKind kind) const {
+  LayerSpec spec{kind, attention, rope};
+  if (kind == LayerKind::local) {
+    spec.attention.mask = local_mask;
+    spec.rope = local_rope;
+  }
+  return spec;
+}
+
+std::vector<LayerKind> ModelSpec::kinds() const {
+  const auto used = std::min(layers, static_cast<std::int64_t>(pattern.size()));
+  std::vector<LayerKind> found;
+  for (const LayerKind kind : {LayerKind::global, LayerKind::local}) {
+    const char letter = kind == LayerKind::local ? 'L' : 'G';
+    if (pattern.find(letter) < static_cast<std::size_t>(used)) found.push_back(kind);
+  }
+  return found;
+}
 
 void check(const ModelSpec& model) {
   const AttentionSpec& shape = model.attention;
-  check_spec(shape);
+  check_pattern(model);
+  check_residual(model);
+  for (const LayerKind kind : model.kinds()) {
+    const LayerSpec layer = model.layer_of(kind);
+    check_spec(layer.attention);
+    check(layer.rope);
+  }
   constexpr std::int64_t most_layers = 1'000'000;  // costs and reports keep a line for each
   if (model.layers < 1 || model.layers > most_layers) {
     throw UsageError("a stack of " + std::to_string(model.layers) + " layers (1 to 1000000 are possible); try --layers 2");
@@ -33,8 +84,8 @@ void check(const ModelSpec& model) {
   if (shape.seq_q != shape.seq_k || shape.seq_q < 1) {
     throw UsageError("a stack attends to its own sequence of at least one token; seq_q must equal seq_k");
   }
-  if (!shape.alibi_slopes.empty() || shape.sink) {
-    throw UsageError("a stack takes neither ALiBi slopes (its positions are rotary) nor a learned sink");
+  if (!shape.alibi_slopes.empty()) {
+    throw UsageError("a stack takes no ALiBi slopes (its positions are rotary); try attend for them");
   }
   if (shape.dtype == DType::f64) throw UsageError("a stack holds f32, bf16 or f16, not f64; try --dtype f32");
   const std::uint64_t widest = checked_product({shape.heads, shape.head_dim, 3});
@@ -48,11 +99,14 @@ LayerWeights layer_weights(const ModelSpec& model, std::int64_t layer, Workers& 
   const std::int64_t width = model.width();
   const std::int64_t kv = model.kv_width();
   const auto stream = [&](Matrix matrix) { return Seeded(model.seed, {static_cast<std::uint64_t>(layer), matrix}); };
-  LayerWeights weights{Buffer<float>(model.qkv_width() * width), Buffer<float>(width * width)};
+  LayerWeights weights{Buffer<float>(model.qkv_width() * width), Buffer<float>(width * width), {}};
   fill(weights.qkv.data(), width, width, stream(wq), workers);
   fill(weights.qkv.data() + width * width, kv, width, stream(wk), workers);
   fill(weights.qkv.data() + (width + kv) * width, kv, width, stream(wv), workers);
   fill(weights.out.data(), width, width, stream(wo), workers);
+  for (std::int64_t head = 0; model.attention.sink && head < model.attention.heads; ++head) {
+    weights.sink.push_back(static_cast<float>(stream(sinks).uniform(static_cast<std::uint64_t>(head))));
+  }
   return weights;
 }
 
@@ -63,7 +117,9 @@ Buffer<float> embedding_table(const ModelSpec& model, Workers& workers) {
 }
 
 std::uint64_t layer_weight_bytes(const ModelSpec& model) {
-  return checked_product({model.qkv_width() + model.width(), model.width(), sizeof(float)});
+  const std::int64_t sink_logits = model.attention.sink ? model.attention.heads : 0;
+  return checked_product({model.qkv_width() + model.width(), model.width(), sizeof(float)}) +
+         checked_product({sink_logits, sizeof(float)});
 }
 
 }  // namespace annulus::stack

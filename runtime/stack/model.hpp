@@ -3,24 +3,59 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "kernels/base/buffer.hpp"
 #include "kernels/base/workers.hpp"
 #include "runtime/engine/ring_attention.hpp"
+#include "runtime/stack/rope.hpp"
 
 namespace annulus::stack {
 
-/// `layers` equal layers of pre-norm residual attention:
-///   n = rms_norm(x);  x = x + Wo attention(rope(Wq n), rope(Wk n), Wv n)
-/// on x [batch, seq, width] in the dtype of `attention`, rounded once per layer; sums in between are f32.
+/// A global layer attends to all that causality and documents allow, a local one to a window or a chunk of it.
+enum class LayerKind : std::uint8_t { global, local };
+
+std::string_view name(LayerKind kind);
+
+/// What one layer computes.
+struct LayerSpec {
+  LayerKind kind = LayerKind::global;
+  AttentionSpec attention;
+  RopeSpec rope;
+};
+
+/// Layers of pre-norm residual attention, global and local ones in the order of a repeated pattern:
+///   n = rms_norm(x);  y = Wo attention(rope(Wq n), rope(Wk n), Wv n);  x = x + y,  or alpha x + (1 - alpha) y
+/// on x [batch, seq, width] in the dtype of `attention`, rounded once per layer; sums in between are f32. There are no
+/// MLPs, and width is heads * head_dim also for models that publish another hidden size.
 struct ModelSpec {
-  AttentionSpec attention;  ///< seq_q == seq_k; no ALiBi (positions are rotary) and no learned sink
+  AttentionSpec attention;    ///< of global layers; seq_q == seq_k; no ALiBi (positions are rotary); sink: seeded logits
+  MaskSpec local_mask{};      ///< of local layers, which else equal the global ones
+  RopeSpec rope{};            ///< of global layers
+  RopeSpec local_rope{};
+  std::string pattern = "G";  ///< 'L' or 'G' for each layer, repeated
+  std::optional<double> residual_alpha{};  ///< in [0, 1]; empty: plain addition
   std::int64_t layers = 2;
   std::uint64_t seed = 0;  ///< of the weights
 
   std::int64_t width() const { return attention.heads * attention.head_dim; }
   std::int64_t kv_width() const { return attention.kv_heads * attention.head_dim; }
   std::int64_t qkv_width() const { return width() + 2 * kv_width(); }
+
+  LayerKind kind(std::int64_t index) const {
+    return pattern[static_cast<std::size_t>(index) % pattern.size()] == 'L' ? LayerKind::local : LayerKind::global;
+  }
+  LayerSpec layer(std::int64_t index) const { return layer_of(kind(index)); }
+  LayerSpec layer_of(LayerKind kind) const;
+  /// The kinds that layers [0, layers) have, in the order of LayerKind.
+  std::vector<LayerKind> kinds() const;
+
+  /// x becomes kept() * x + added() * y.
+  double kept() const { return residual_alpha.value_or(1); }
+  double added() const { return residual_alpha ? 1 - *residual_alpha : 1; }
 };
 
 inline constexpr std::int64_t vocabulary = 256;  ///< a token is a byte
@@ -28,11 +63,12 @@ inline constexpr std::int64_t vocabulary = 256;  ///< a token is a byte
 /// Throws UsageError for a shape that no stack has.
 void check(const ModelSpec& model);
 
-/// Weights of one layer, uniform with variance 1/width; a function of (seed, layer, matrix, row, column) alone, so a
+/// Weights of one layer, uniform, matrices with variance 1/width; a function of (seed, layer, matrix, row, column) alone, so a
 /// layer's weights do not depend on rank counts, layouts or the layers before it.
 struct LayerWeights {
-  Buffer<float> qkv;  ///< [qkv_width][width]: rows of Wq, then Wk, then Wv
-  Buffer<float> out;  ///< [width][width]
+  Buffer<float> qkv;        ///< [qkv_width][width]: rows of Wq, then Wk, then Wv
+  Buffer<float> out;        ///< [width][width]
+  std::vector<float> sink;  ///< [heads] if attention.sink, else empty: variance 1, as scores have
 };
 LayerWeights layer_weights(const ModelSpec& model, std::int64_t layer, Workers& workers);
 /// [vocabulary][width], scaled as the weights.

@@ -82,26 +82,27 @@ double round_to(DType dtype, double x) {
   return with_dtype(dtype, [&](auto type) { return to_double(from_double<decltype(type)>(x)); });
 }
 
-QkvRow project_row(const ModelSpec& model, const LayerWeights& weights, std::span<const double> x, std::int64_t pos) {
-  const std::int64_t width = model.width();
-  const std::int64_t kv = model.kv_width();
-  const Rope rope(model.attention.head_dim);
+QkvRow project_row(const LayerSpec& spec, const LayerWeights& weights, std::span<const double> x, std::int64_t pos) {
+  const auto width = static_cast<std::int64_t>(x.size());
+  const std::int64_t head_dim = spec.attention.head_dim;
+  const std::int64_t kv = spec.attention.kv_heads * head_dim;
+  const Rope rope(spec.rope, head_dim);
   const std::vector<double> n = norm(x);
   const float* w = weights.qkv.data();
   QkvRow row{times(w, width, n), times(w + width * width, kv, n), times(w + (width + kv) * width, kv, n)};
-  rotate_row(rope, model.attention.head_dim, pos, row.q);
-  rotate_row(rope, model.attention.head_dim, pos, row.k);
+  rotate_row(rope, head_dim, pos, row.q);
+  rotate_row(rope, head_dim, pos, row.k);
   return row;
 }
 
 std::vector<double> residual_row(const ModelSpec& model, const LayerWeights& weights, std::span<const double> x,
                                  std::span<const double> out) {
   std::vector<double> sum = times(weights.out.data(), model.width(), out);
-  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += x[i];
+  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] = model.kept() * x[i] + model.added() * sum[i];
   return sum;
 }
 
-AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys,
+AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys, double sink,
                            std::span<double> scores) {
   const std::int64_t count = keys.visible.end - keys.visible.begin;
   scores = scores.first(static_cast<std::size_t>(std::max<std::int64_t>(count, 0)));
@@ -111,8 +112,12 @@ AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q,
   with_dtype(spec.dtype, [&](auto type) {
     using T = decltype(type);
     scores_of<T>(spec, q, keys, scores);
-    parts.exact.max = largest(scores);
+    parts.exact.max = std::max(largest(scores), sink);
     parts.plain.max = round_to(spec.dtype, parts.exact.max);
+    if (sink != no_sink) {
+      parts.exact.sum = std::exp(sink - parts.exact.max);
+      parts.plain.sum = std::exp(sink - parts.plain.max);
+    }
     for (const double score : scores) parts.largest_score = std::max(parts.largest_score, std::abs(score));
     weigh<T>(scores, keys, parts);
   });

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -18,16 +19,16 @@ struct QkvRow {
   std::vector<double> k;
   std::vector<double> v;
 };
-/// x [width] of the token at `pos`. Local.
-QkvRow project_row(const ModelSpec& model, const LayerWeights& weights, std::span<const double> x, std::int64_t pos);
+/// x [width] of the token at `pos`, rotated as `spec` says. Local.
+QkvRow project_row(const LayerSpec& spec, const LayerWeights& weights, std::span<const double> x, std::int64_t pos);
 
-/// x + Wo out. Local.
+/// kept x + added Wo out. Local.
 std::vector<double> residual_row(const ModelSpec& model, const LayerWeights& weights, std::span<const double> x,
                                  std::span<const double> out);
 
 /// What one rank's keys add to the attention of one query row and head; sums are relative to exp(max).
 struct AttentionPart {
-  double max = 0;  ///< -infinity without keys
+  double max = 0;  ///< -infinity without keys and sink
   double sum = 0;
   std::vector<double> weighted;  ///< [head_dim] sum_j p_j v_j
 };
@@ -45,8 +46,10 @@ struct KeyRows {
   std::int64_t stride;
   kernels::RowSpan visible;
 };
-/// `scores` is scratch of at least visible.end - visible.begin elements. Local.
-AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys,
+inline constexpr double no_sink = -std::numeric_limits<double>::infinity();
+/// `scores` is scratch of at least visible.end - visible.begin elements. `sink` is the logit of the head's learned sink
+/// on one rank, no_sink on the others: it counts once. Local.
+AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys, double sink,
                            std::span<double> scores);
 
 /// Rounds through the storage type.

@@ -16,6 +16,16 @@ ModelSpec checked(ModelSpec model) {
   return model;
 }
 
+/// Collective: a ring for each kind of layer that the model has, in one order on all ranks.
+std::array<std::optional<RingAttention>, 2> make_rings(const Communicator& comm, LayoutSpec layout,
+                                                       const ModelSpec& model, const Execution& execution) {
+  std::array<std::optional<RingAttention>, 2> rings;
+  for (const LayerKind kind : model.kinds()) {
+    rings[static_cast<std::size_t>(kind)].emplace(comm.raw(), layout, model.layer_of(kind).attention, execution);
+  }
+  return rings;
+}
+
 class Stopwatch {
  public:
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
@@ -43,15 +53,15 @@ struct Shapes {
 std::byte* bytes(const Buffer<float>& buffer) { return reinterpret_cast<std::byte*>(buffer.data()); }
 }  // namespace
 
-Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, Execution execution,
+Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const Execution& execution,
              kernels::Direction direction)
     : comm_(comm),
       model_(checked(std::move(model))),
       direction_(direction),
-      ring_(comm.raw(), layout, model_.attention, std::move(execution)),
-      workers_(ring_.threads()),
-      rows_(ring_.q_layout().rows(comm.rank())),
-      layer_rows_(model_, ring_.q_layout(), comm.rank(), workers_) {
+      rings_(make_rings(comm, layout, model_, execution)),
+      workers_(ring().threads()),
+      rows_(this->layout().rows(comm.rank())),
+      layer_rows_(model_, this->layout(), comm.rank(), workers_) {
   together(comm_, [&] { allocate(); });
 }
 
@@ -71,6 +81,7 @@ void Stack::allocate() {
   if (!keeps_all()) return;
   dx_ = floats_of(model_.width());
   dout_ = floats_of(model_.width());
+  dsink_.resize(spec.sink ? static_cast<std::size_t>(spec.heads) : 0);
   qkv_gradient_ = {floats_of(model_.width()), floats_of(model_.kv_width()), floats_of(model_.kv_width())};
 }
 
@@ -80,8 +91,8 @@ void Stack::forward(const ForwardObserver& observe) {
   for (std::int64_t layer = 0; layer < model_.layers; ++layer) {
     const Stopwatch watch;
     const LayerWeights weights = layer_weights(model_, layer, workers_);
-    layer_rows_.before_attention(weights, x(layer).data(), qkv_);
-    attend(layer);
+    layer_rows_.before_attention(model_.kind(layer), weights, x(layer).data(), qkv_);
+    attend(layer, weights);
     layer_rows_.after_attention(weights, x(layer).data(), out(layer).data(), x(layer + 1).data());
     const LayerCost done = cost_of(layer, kernels::Direction::forward, watch.seconds());
     if (!observe) continue;
@@ -89,15 +100,15 @@ void Stack::forward(const ForwardObserver& observe) {
   }
 }
 
-void Stack::attend(std::int64_t layer) {
+void Stack::attend(std::int64_t layer, const LayerWeights& weights) {
   const AttentionSpec& spec = model_.attention;
   const Shapes shapes{spec, rows_};
-  ring_.forward({.q = shapes.q(qkv_.q.data(), spec.dtype),
+  ring_of(layer).forward({.q = shapes.q(qkv_.q.data(), spec.dtype),
                  .k = shapes.kv(qkv_.k.data(), spec.dtype),
                  .v = shapes.kv(qkv_.v.data(), spec.dtype),
                  .out = shapes.q(bytes(out(layer)), DType::f32),
                  .lse = shapes.stats(lse(layer).data()),
-                 .sink = {}});
+                 .sink = weights.sink});
 }
 
 void Stack::backward(const std::function<void(const LayerCost&)>& observe) {
@@ -105,19 +116,19 @@ void Stack::backward(const std::function<void(const LayerCost&)>& observe) {
   for (std::int64_t layer = model_.layers; layer-- > 0;) {
     const Stopwatch watch;
     const LayerWeights weights = layer_weights(model_, layer, workers_);
-    layer_rows_.before_attention(weights, x(layer).data(), qkv_);
+    layer_rows_.before_attention(model_.kind(layer), weights, x(layer).data(), qkv_);
     layer_rows_.after_attention_backward(weights, dx_.data(), dout_.data());
-    attend_backward(layer);
-    layer_rows_.before_attention_backward(weights, x(layer).data(), qkv_gradient_, dx_.data());
+    attend_backward(layer, weights);
+    layer_rows_.before_attention_backward(model_.kind(layer), weights, x(layer).data(), qkv_gradient_, dx_.data());
     const LayerCost done = cost_of(layer, kernels::Direction::backward, watch.seconds());
     if (observe) observe(done);
   }
 }
 
-void Stack::attend_backward(std::int64_t layer) {
+void Stack::attend_backward(std::int64_t layer, const LayerWeights& weights) {
   const AttentionSpec& spec = model_.attention;
   const Shapes shapes{spec, rows_};
-  ring_.backward({.q = shapes.q(qkv_.q.data(), spec.dtype),
+  ring_of(layer).backward({.q = shapes.q(qkv_.q.data(), spec.dtype),
                   .k = shapes.kv(qkv_.k.data(), spec.dtype),
                   .v = shapes.kv(qkv_.v.data(), spec.dtype),
                   .out = shapes.q(bytes(out(layer)), DType::f32),
@@ -126,12 +137,12 @@ void Stack::attend_backward(std::int64_t layer) {
                   .dq = shapes.q(bytes(qkv_gradient_.dq), DType::f32),
                   .dk = shapes.kv(bytes(qkv_gradient_.dk), DType::f32),
                   .dv = shapes.kv(bytes(qkv_gradient_.dv), DType::f32),
-                  .sink = {},
-                  .dsink = {}});
+                  .sink = weights.sink,
+                  .dsink = dsink_});
 }
 
-LayerCost Stack::cost_of(std::int64_t layer, kernels::Direction direction, double seconds) const {
-  const CallReport& call = ring_.last_call();
+LayerCost Stack::cost_of(std::int64_t layer, kernels::Direction direction, double seconds) {
+  const CallReport& call = ring_of(layer).last_call();
   std::array<std::uint64_t, 2> counts{call.messages, call.bytes_sent};
   std::array<double, 1> flops{call.flops};
   std::array<double, 3> times{seconds, call.seconds, call.exposed_comm_seconds};

@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -48,12 +50,12 @@ using ForwardObserver = std::function<void(const LayerView& view, const LayerCos
 class Stack {
  public:
   /// `comm` outlives this. `direction` says how far the stack will be run.
-  Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, Execution execution,
+  Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const Execution& execution,
         kernels::Direction direction);
 
   const ModelSpec& model() const { return model_; }                   ///< local, as all that follow
-  const Layout& layout() const { return ring_.q_layout(); }
-  const RingAttention& ring() const { return ring_; }
+  const Layout& layout() const { return ring().q_layout(); }
+  const RingAttention& ring() const { return *rings_[index_of(model_.kind(0))]; }  ///< of the first layer
   Workers& workers() { return workers_; }
   std::int64_t rows() const { return rows_; }                         ///< of this rank's shard
   /// This rank's rows [batch, rows, width] of the input activations: written by the caller before forward().
@@ -75,15 +77,17 @@ class Stack {
   Buffer<float>& out(std::int64_t layer) { return out_[slot(layer, out_.size())]; }
   Buffer<float>& lse(std::int64_t layer) { return lse_[slot(layer, lse_.size())]; }
   static std::size_t slot(std::int64_t layer, std::size_t slots) { return static_cast<std::size_t>(layer) % slots; }
+  static std::size_t index_of(LayerKind kind) { return static_cast<std::size_t>(kind); }
+  RingAttention& ring_of(std::int64_t layer) { return *rings_[index_of(model_.kind(layer))]; }
   void allocate();
-  void attend(std::int64_t layer);
-  void attend_backward(std::int64_t layer);
-  LayerCost cost_of(std::int64_t layer, kernels::Direction direction, double seconds) const;
+  void attend(std::int64_t layer, const LayerWeights& weights);
+  void attend_backward(std::int64_t layer, const LayerWeights& weights);
+  LayerCost cost_of(std::int64_t layer, kernels::Direction direction, double seconds);
 
   const Communicator& comm_;
   ModelSpec model_;
   kernels::Direction direction_;
-  RingAttention ring_;
+  std::array<std::optional<RingAttention>, 2> rings_;  ///< by kind; those that the model has
   Workers workers_;
   std::int64_t rows_;
   LayerRows layer_rows_;
@@ -94,6 +98,7 @@ class Stack {
   Buffer<float> dx_;  ///< this and the rest only for backward
   Buffer<float> dout_;
   QkvGradient qkv_gradient_;
+  std::vector<float> dsink_;  ///< asked for by the ring, read by nobody: weights are frozen
 };
 
 /// Fills the gradient of the output with standard normal numbers, a function of seed, global position and channel.

@@ -37,7 +37,8 @@ Verifier::Verifier(const Communicator& comm, const ModelSpec& model, const Layou
       model_(model),
       layout_(layout),
       workers_(workers),
-      mask_(model.attention.mask, layout.seq_len(), layout.seq_len()),
+      global_mask_(model.attention.mask, layout.seq_len(), layout.seq_len()),
+      local_mask_(model.local_mask, layout.seq_len(), layout.seq_len()),
       samples_(sample_rows(layout, model.attention.batch, rows, seed)),
       shard_rows_(layout.rows(comm.rank())) {
   for (std::size_t i = 0; i < samples_.size(); ++i) {
@@ -70,9 +71,10 @@ LayerErrors Verifier::check(const LayerView& layer) const {
 
 void Verifier::check_projections(const LayerView& layer, Comparison& comparison) const {
   const DType dtype = model_.attention.dtype;
+  const LayerSpec spec = model_.layer(layer.index);
   for_each_own([&](std::size_t sample, std::int64_t row) {
     const Row x = load_row(layer.x_in, dtype, row, model_.width());
-    const QkvRow expected = project_row(model_, layer.weights, x, samples_[sample].pos);
+    const QkvRow expected = project_row(spec, layer.weights, x, samples_[sample].pos);
     const auto compare = [&](Stage stage, const Buffer<std::byte>& tensor, const Row& exact) {
       const Row stored = load_row(tensor.data(), dtype, row, static_cast<std::int64_t>(exact.size()));
       comparison.add(stage, sample, {stored, exact, rounded(dtype, exact), exact});
@@ -94,8 +96,8 @@ std::vector<double> Verifier::gather_queries(const LayerView& layer) const {
   return queries;
 }
 
-kernels::RowSpan Verifier::visible_rows(const Sample& sample) const {
-  const PosSpan keys = mask_.visible_keys(sample.pos);
+kernels::RowSpan Verifier::visible_rows(const Mask& mask, const Sample& sample) const {
+  const PosSpan keys = mask.visible_keys(sample.pos);
   const auto rows_before = [&](std::int64_t pos) { return layout_.rows_before(comm_.rank(), pos); };
   return {rows_before(keys.begin), rows_before(keys.end)};
 }
@@ -104,6 +106,7 @@ void Verifier::check_attention(const LayerView& layer, Comparison& comparison) c
   const AttentionSpec& spec = model_.attention;
   const auto heads = static_cast<std::size_t>(spec.heads);
   const auto head_dim = static_cast<std::size_t>(spec.head_dim);
+  const Mask& mask = mask_of(layer.index);
   const Row queries = gather_queries(layer);
   std::vector<AttentionParts> parts(samples_.size() * heads);
   std::vector<Row> scores(static_cast<std::size_t>(workers_.size()), Row(static_cast<std::size_t>(shard_rows_)));
@@ -114,9 +117,11 @@ void Verifier::check_attention(const LayerView& layer, Comparison& comparison) c
     const std::int64_t kv_head = task % spec.heads / (spec.heads / spec.kv_heads);
     const std::int64_t first = sample.batch * shard_rows_ * model_.kv_width() + kv_head * spec.head_dim;
     const KeyRows keys{layer.qkv.k.data() + first * item, layer.qkv.v.data() + first * item, model_.kv_width(),
-                       visible_rows(sample)};
+                       visible_rows(mask, sample)};
     const std::span q(queries.data() + i * head_dim, head_dim);
-    parts[i] = attend_part(spec, q, keys, scores[static_cast<std::size_t>(worker)]);
+    const bool counts_sink = spec.sink && layout_.owner(sample.pos) == comm_.rank();
+    const double sink = counts_sink ? static_cast<double>(layer.weights.sink[i % heads]) : no_sink;
+    parts[i] = attend_part(spec, q, keys, sink, scores[static_cast<std::size_t>(worker)]);
   });
   for (std::size_t i = 0; i < parts.size(); ++i) comparison.add_score(i / heads, parts[i].largest_score);
   compare_attention(layer, MergedParts(comm_, parts, spec.head_dim), comparison);

@@ -45,13 +45,17 @@ class Verifier {
   void compare_attention(const LayerView& layer, const MergedParts& merged, Comparison& comparison) const;
   void check_residual(const LayerView& layer, Comparison& comparison) const;
   std::vector<double> gather_queries(const LayerView& layer) const;
-  kernels::RowSpan visible_rows(const Sample& sample) const;
+  const Mask& mask_of(std::int64_t layer) const {
+    return model_.kind(layer) == LayerKind::local ? local_mask_ : global_mask_;
+  }
+  kernels::RowSpan visible_rows(const Mask& mask, const Sample& sample) const;
 
   const Communicator& comm_;
   const ModelSpec& model_;
   const Layout& layout_;
   Workers& workers_;
-  Mask mask_;
+  Mask global_mask_;
+  Mask local_mask_;
   std::vector<Sample> samples_;
   std::vector<std::size_t> own_;  ///< samples whose row this rank keeps
   std::int64_t shard_rows_;

@@ -60,11 +60,19 @@ TEST(Model, RefusesShapesThatNoStackHas) {
       [](ModelSpec& m) { m.attention.seq_k = 41; },
       [](ModelSpec& m) { m.attention.seq_q = m.attention.seq_k = 0; },
       [](ModelSpec& m) { m.attention.kv_heads = 3; },
-      [](ModelSpec& m) { m.attention.sink = true; },
       [](ModelSpec& m) {
         m.attention.alibi_slopes = {1, 1, 1, 1};
       },
       [](ModelSpec& m) { m.attention.dtype = DType::f64; },
+      [](ModelSpec& m) { m.pattern = ""; },
+      [](ModelSpec& m) { m.pattern = "GX"; },
+      [](ModelSpec& m) { m.pattern = "GL"; },
+      [](ModelSpec& m) { m.local_mask.window_size = {3, 0}; },
+      [](ModelSpec& m) { m.attention.mask.chunk_size = 4; },
+      [](ModelSpec& m) { m.residual_alpha = -0.1; },
+      [](ModelSpec& m) { m.residual_alpha = 1.1; },
+      [](ModelSpec& m) { m.residual_alpha = std::numeric_limits<double>::quiet_NaN(); },
+      [](ModelSpec& m) { m.rope.theta = 0; },
       [](ModelSpec& m) { m.attention.heads = m.attention.kv_heads = std::int64_t{1} << 30; }};
   EXPECT_NO_THROW(check(small()));
   for (std::size_t i = 0; i < changes.size(); ++i) {
@@ -72,6 +80,59 @@ TEST(Model, RefusesShapesThatNoStackHas) {
     changes[i](model);
     EXPECT_THROW(check(model), UsageError) << "change " << i;
   }
+}
+
+ModelSpec mixed(std::string pattern, std::int64_t layers) {
+  ModelSpec model = small();
+  model.pattern = std::move(pattern);
+  model.layers = layers;
+  model.local_mask = {.causal = true, .window_size = {7, 0}};
+  model.rope = {.theta = 1e6, .scaling = RopeScaling::linear, .factor = 8};
+  return model;
+}
+
+TEST(Model, RepeatsItsPattern) {
+  const ModelSpec model = mixed("LLG", 8);
+  EXPECT_NO_THROW(check(model));
+  std::string kinds;
+  for (std::int64_t i = 0; i < model.layers; ++i) kinds += model.layer(i).kind == LayerKind::local ? 'L' : 'G';
+  EXPECT_EQ(kinds, "LLGLLGLL");
+}
+
+TEST(Model, GivesEachKindItsMaskAndItsPositions) {
+  const ModelSpec model = mixed("LG", 2);
+  EXPECT_EQ(model.layer(0).attention.mask, model.local_mask);
+  EXPECT_EQ(model.layer(1).attention.mask, (MaskSpec{.causal = true}));
+  EXPECT_EQ(model.layer(0).rope, RopeSpec{});
+  EXPECT_EQ(model.layer(1).rope, model.rope);
+  EXPECT_EQ(model.layer(0).attention.heads, 4);
+}
+
+TEST(Model, CountsTheKindsThatItsLayersHave) {
+  EXPECT_EQ(small().kinds(), std::vector{LayerKind::global});
+  EXPECT_EQ(mixed("L", 3).kinds(), std::vector{LayerKind::local});
+  EXPECT_EQ(mixed("LLG", 2).kinds(), std::vector{LayerKind::local}) << "the third layer is not there";
+  EXPECT_EQ(mixed("LLG", 3).kinds(), (std::vector{LayerKind::global, LayerKind::local}));
+}
+
+TEST(Model, ChecksThePositionsOfTheKindsThatItHas) {
+  ModelSpec model = mixed("L", 3);
+  model.local_rope.theta = 0;
+  EXPECT_THROW(check(model), UsageError);
+}
+
+TEST(Weights, HaveASinkPerHeadOnlyIfAsked) {
+  ModelSpec model = small();
+  const std::vector<float> plain = qkv_weights(model, 1);
+  model.attention.sink = true;
+  EXPECT_EQ(qkv_weights(model, 1), plain) << "sinks change no matrix";
+  Workers workers(1);
+  const std::vector<float> sinks = layer_weights(model, 1, workers).sink;
+  ASSERT_EQ(sinks.size(), 4U);
+  EXPECT_EQ(std::set<float>(sinks.begin(), sinks.end()).size(), 4U);
+  EXPECT_NE(layer_weights(model, 0, workers).sink, sinks);
+  EXPECT_TRUE(layer_weights(small(), 1, workers).sink.empty());
+  EXPECT_EQ(layer_weight_bytes(model) - layer_weight_bytes(small()), 4 * sizeof(float));
 }
 
 std::uint64_t planned(std::int64_t seq_len, int ranks, kernels::Direction direction, std::int64_t layers = 2) {
@@ -96,6 +157,18 @@ TEST(MemoryPlan, GrowsWithTheLayersInBackwardOnly) {
   constexpr std::int64_t seq = 1 << 16;
   EXPECT_EQ(planned(seq, 4, Direction::forward, 2), planned(seq, 4, Direction::forward, 20));
   EXPECT_LT(planned(seq, 4, Direction::backward, 2), planned(seq, 4, Direction::backward, 20));
+}
+
+TEST(MemoryPlan, CountsARingForEachKind) {
+  const auto ring_of = [](const ModelSpec& model) {
+    const RunShape run{.layout = {}, .ranks = 4};
+    for (const MemoryItem& item : memory_plan(model, run, kernels::kernel_table("portable", DType::f32))) {
+      if (item.name.starts_with("rings")) return item.bytes;
+    }
+    return std::uint64_t{0};
+  };
+  EXPECT_GT(ring_of(small()), 0U);
+  EXPECT_GT(ring_of(mixed("LG", 2)), ring_of(mixed("LG", 1)));
 }
 
 TEST(MemoryPlan, RefusesSizesBeyond63Bits) {

@@ -34,7 +34,7 @@ double dot(const std::vector<float>& a, const std::vector<float>& b) {
 
 template <class T>
 std::vector<T> rotated(std::vector<T> head, std::int64_t pos) {
-  const Rope rope(static_cast<std::int64_t>(head.size()));
+  const Rope rope({}, static_cast<std::int64_t>(head.size()));
   std::vector<T> cosines(static_cast<std::size_t>(rope.half()));
   std::vector<T> sines(cosines.size());
   rope.angles(pos, cosines.data(), sines.data());

@@ -32,12 +32,12 @@ void append_product(const Buffer<float>& w, std::int64_t begin, std::int64_t cou
     to.push_back(std::inner_product(x.begin(), x.end(), row, 0.0));
 }
 
-/// Turns every head of a row [heads, head_dim] in the half-split order.
-void turn(double* row, std::int64_t heads, std::int64_t head_dim, std::int64_t pos) {
+/// Turns every head of a row [heads, head_dim] in the half-split order, by positions that are divided by a factor.
+void turn(const stack::RopeSpec& rope, double* row, std::int64_t heads, std::int64_t head_dim, std::int64_t pos) {
   const std::int64_t half = head_dim / 2;
   for (std::int64_t i = 0; i < half; ++i) {
-    const double angle =
-        static_cast<double>(pos) * std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half));
+    const double angle = static_cast<double>(pos) / rope.factor *
+                         std::pow(rope.theta, -static_cast<double>(i) / static_cast<double>(half));
     for (double* head = row; head != row + heads * head_dim; head += head_dim) {
       const double a = head[i];
       const double b = head[i + half];
@@ -47,7 +47,7 @@ void turn(double* row, std::int64_t heads, std::int64_t head_dim, std::int64_t p
   }
 }
 
-OracleProblem problem_of(const AttentionSpec& spec) {
+OracleProblem problem_of(const AttentionSpec& spec, const std::vector<float>& sink) {
   return {.batch = spec.batch,
           .seq_q = spec.seq_q,
           .seq_k = spec.seq_k,
@@ -56,7 +56,8 @@ OracleProblem problem_of(const AttentionSpec& spec) {
           .head_dim = spec.head_dim,
           .mask = {.causal = spec.mask.causal},
           .softmax_scale = spec.softmax_scale,
-          .softcap = spec.softcap};
+          .softcap = spec.softcap,
+          .sink = sink};
 }
 
 Execution execution_of(const StackCase& chosen) { return {.exchange = chosen.exchange, .threads = chosen.threads}; }
@@ -74,6 +75,20 @@ StackCase StackCase::small(std::int64_t seq_len, DType dtype) {
                             .dtype = dtype,
                             .mask = {.causal = true}};
   chosen.model.seed = 5;
+  return chosen;
+}
+
+StackCase StackCase::mixed(std::int64_t seq_len, DType dtype) {
+  StackCase chosen = small(seq_len, dtype);
+  stack::ModelSpec& model = chosen.model;
+  model.layers = 3;
+  model.pattern = "LG";
+  model.local_mask = {.causal = true, .window_size = {1000, 0}};
+  model.rope = {.theta = 500, .scaling = stack::RopeScaling::linear, .factor = 4};
+  model.local_rope = {.theta = 100};
+  model.residual_alpha = 0.7;
+  model.attention.sink = true;
+  model.attention.softcap = 3;
   return chosen;
 }
 
@@ -122,8 +137,9 @@ PlainStack::PlainStack(const StackCase& chosen) : model_(chosen.model) {
       random_tensor(spec.dtype, input_seed, Role::q, spec.batch, all_positions(spec.seq_q), 1, model_.width()).view());
 }
 
-std::vector<double> PlainStack::layer(const stack::LayerWeights& weights, const std::vector<double>& x) const {
-  const AttentionSpec& spec = model_.attention;
+std::vector<double> PlainStack::layer(const stack::LayerSpec& layer, const stack::LayerWeights& weights,
+                                      const std::vector<double>& x) const {
+  const AttentionSpec& spec = layer.attention;
   const std::int64_t width = model_.width();
   const std::int64_t kv = model_.kv_width();
   OracleTensors tensors;
@@ -132,20 +148,25 @@ std::vector<double> PlainStack::layer(const stack::LayerWeights& weights, const 
     append_product(weights.qkv, 0, width, n, tensors.q);
     append_product(weights.qkv, width, kv, n, tensors.k);
     append_product(weights.qkv, width + kv, kv, n, tensors.v);
-    turn(tensors.q.data() + row * width, spec.heads, spec.head_dim, row % spec.seq_q);
-    turn(tensors.k.data() + row * kv, spec.kv_heads, spec.head_dim, row % spec.seq_q);
+    turn(layer.rope, tensors.q.data() + row * width, spec.heads, spec.head_dim, row % spec.seq_q);
+    turn(layer.rope, tensors.k.data() + row * kv, spec.kv_heads, spec.head_dim, row % spec.seq_q);
   }
-  const std::vector<double> out = oracle(problem_of(spec), tensors).out;
+  const std::vector<double> out = oracle(problem_of(spec, weights.sink), tensors).out;
   std::vector<double> update;
   for (auto row = out.begin(); row != out.end(); row += width) {
     append_product(weights.out, 0, width, {row, row + width}, update);
   }
-  for (std::size_t i = 0; i < x.size(); ++i) update[i] += x[i];
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::optional<double> alpha = model_.residual_alpha;
+    update[i] = alpha ? *alpha * x[i] + (1 - *alpha) * update[i] : x[i] + update[i];
+  }
   return update;
 }
 
 std::vector<double> PlainStack::forward(std::vector<double> x) const {
-  for (const stack::LayerWeights& weights : weights_) x = layer(weights, x);
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    x = layer(model_.layer(static_cast<std::int64_t>(i)), weights_[i], x);
+  }
   return x;
 }
 

@@ -19,6 +19,9 @@ struct StackCase {
 
   /// Causal, grouped heads, a head_dim that is no power of two, two batches.
   static StackCase small(std::int64_t seq_len, DType dtype = DType::f32);
+  /// The same with layers LGL that differ in their positions, learned sinks, a softcap and a weighted residual. The
+  /// window is longer than any case here: whom it hides is tested elsewhere.
+  static StackCase mixed(std::int64_t seq_len, DType dtype = DType::f32);
   std::string describe() const;
 };
 
@@ -55,7 +58,8 @@ class PlainStack {
   std::vector<double> gradient(const std::vector<double>& dout) const;
 
  private:
-  std::vector<double> layer(const stack::LayerWeights& weights, const std::vector<double>& x) const;
+  std::vector<double> layer(const stack::LayerSpec& spec, const stack::LayerWeights& weights,
+                            const std::vector<double>& x) const;
 
   stack::ModelSpec model_;
   std::vector<stack::LayerWeights> weights_;

@@ -38,9 +38,18 @@ void expect_forward(const Communicator& comm, const StackCase& chosen, const std
       << chosen.describe();
 }
 
-TEST(Stack, EqualsPlainLayersInEveryLayoutAndExchange) {
+class StackModels : public testing::TestWithParam<bool> {
+ protected:
+  static StackCase of_length(std::int64_t seq_len) {
+    return GetParam() ? StackCase::mixed(seq_len) : StackCase::small(seq_len);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Stack, StackModels, testing::Bool(),
+                         [](const auto& tested) { return tested.param ? "mixed" : "equal"; });
+
+TEST_P(StackModels, EqualPlainLayersInEveryLayoutAndExchange) {
   const Communicator comm = world();
-  StackCase chosen = StackCase::small(37);
+  StackCase chosen = of_length(37);
   const PlainStack plain(chosen);
   const std::vector<double> expected = plain.forward(plain.input());
   for (const ExchangeKind exchange : {ExchangeKind::shared, ExchangeKind::messages}) {
@@ -107,9 +116,9 @@ TEST(Stack, HasTheSameBitsWithAnyExchangeAndThreads) {
   EXPECT_EQ(digests(comm, ExchangeKind::messages, 3), expected) << "messages, 3 threads";
 }
 
-TEST(Stack, HasTheGradientOfItsInput) {
+TEST_P(StackModels, HaveTheGradientOfTheirInput) {
   const Communicator comm = world();
-  StackCase chosen = StackCase::small(9);
+  StackCase chosen = of_length(GetParam() ? 5 : 9);  // three layers take longer: differences cost a forward per number
   chosen.direction = kernels::Direction::backward;
   const AttentionSpec& spec = chosen.model.attention;
   const std::vector<double> dout = values(

@@ -96,6 +96,14 @@ TEST_P(Verify, PassesSoundLayers) {
   }
 }
 
+TEST_P(Verify, PassesLayersThatDiffer) {
+  for (const LayoutKind kind : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
+    StackCase chosen = StackCase::mixed(seq_len, GetParam());
+    chosen.layout = {kind};
+    EXPECT_EQ(complaint(chosen, {"nothing", "", [](const Place&) {}}, 0), "") << chosen.describe();
+  }
+}
+
 TEST_P(Verify, PassesThreeRowsOnAnyRanks) {
   EXPECT_EQ(complaint(StackCase::small(3, GetParam()), {"nothing", "", [](const Place&) {}}, 0), "");
 }
