@@ -68,14 +68,14 @@ void HaloAttention::reserve(Direction direction) {
 
 void HaloAttention::fetch(const ConstTensorView& k, const ConstTensorView& v) {
   const std::array<ConstTensorView, 2> own{k, v};
-  exchange_.start(HaloExchange::Way::fetch, own);
+  exchange_.start(HaloExchange::Way::fetch, own, halo_.own);
 }
 
 void HaloAttention::land() {
   const DType dtype = plan_.spec().dtype;
   const std::int64_t rows = halo_.halo.rows();
   const std::array<TensorView, 2> halo{keys_view(k_, dtype, rows), keys_view(v_, dtype, rows)};
-  exchange_.finish(halo);
+  exchange_.finish(halo, halo_.halo);
 }
 
 std::int64_t HaloAttention::forward(const ForwardCall& call, kernels::ForwardPass& pass) {
@@ -105,8 +105,8 @@ std::int64_t HaloAttention::backward(const BackwardCall& call, kernels::Backward
   pairs += keys_.backward({queries, queries, halo_.halo}, keys_view(k_, dtype, rows), keys_view(v_, dtype, rows), pass,
                           away[0], away[1], {});
   const std::array<ConstTensorView, 2> leaving{away[0], away[1]};
-  exchange_.start(HaloExchange::Way::home, leaving);
-  exchange_.finish(own);
+  exchange_.start(HaloExchange::Way::home, leaving, halo_.halo);
+  exchange_.finish(own, halo_.own);
   convert(own[0], call.dk);
   convert(own[1], call.dv);
   return pairs;

@@ -22,20 +22,23 @@ LocalRows local_rows(const MaskSpec& mask, const Layout& layout, int rank) {
 }
 
 struct LocalAttention::Impl {
-  Impl(AttentionSpec wanted, LocalRows kept, const Execution& execution)
+  Impl(AttentionSpec wanted, const Execution& execution)
       : spec(std::move(wanted)),
-        rows(std::move(kept)),
         table(kernels::kernel_table(execution.backend, spec.dtype)),
         mask((check_spec(spec), spec.mask), spec.seq_q, spec.seq_k),
-        positions(query_positions(spec, mask, rows.queries)),
         workers(execution.threads > 0 ? execution.threads : usable_cores()) {
     if (execution.exchange != ExchangeKind::automatic) {
       throw UsageError("local attention with an exchange (it sends nothing); try automatic");
     }
     if (execution.threads < 0) throw UsageError("a negative number of threads; try 1, or 0 for all cores");
-    if (!without(rows.computed, rows.queries).empty()) {
+  }
+
+  void keep(LocalRows wanted) {
+    if (!without(wanted.computed, wanted.queries).empty()) {
       throw UsageError("computed rows that are no rows of q (their results have no place); try a subset of the queries");
     }
+    rows = std::move(wanted);
+    positions = query_positions(spec, mask, rows.queries);
   }
 
   kernels::Resources resources() { return {workers, memory}; }
@@ -45,9 +48,9 @@ struct LocalAttention::Impl {
   HeldRows held() const { return {rows.queries, rows.computed, rows.keys}; }
 
   AttentionSpec spec;
-  LocalRows rows;
   const kernels::KernelTable& table;
   Mask mask;
+  LocalRows rows;
   std::vector<std::int64_t> positions;  ///< of the queries; empty without ALiBi
   Workers workers;
   BufferPool memory;
@@ -68,11 +71,15 @@ class Timer {
 }  // namespace
 
 LocalAttention::LocalAttention(AttentionSpec spec, LocalRows rows, Execution execution)
-    : impl_(std::make_unique<Impl>(std::move(spec), std::move(rows), execution)) {}
+    : impl_(std::make_unique<Impl>(std::move(spec), execution)) {
+  impl_->keep(std::move(rows));
+}
 LocalAttention::~LocalAttention() = default;
 LocalAttention::LocalAttention(LocalAttention&&) noexcept = default;
 LocalAttention& LocalAttention::operator=(LocalAttention&&) noexcept = default;
 
+void LocalAttention::keep(LocalRows rows) { impl_->keep(std::move(rows)); }
+int LocalAttention::threads() const { return impl_->workers.size(); }
 const LocalRows& LocalAttention::rows() const { return impl_->rows; }
 std::string_view LocalAttention::backend() const { return impl_->table.name; }
 const CallReport& LocalAttention::last_call() const { return impl_->last; }

@@ -33,10 +33,13 @@ class LocalAttention {
   LocalAttention& operator=(LocalAttention&&) noexcept;
 
   const LocalRows& rows() const;
+  /// Other rows from the next call on; throws UsageError as the constructor.
+  void keep(LocalRows rows);
   std::string_view backend() const;  ///< resolved name
 
   void forward(const ForwardCall& call);
   void backward(const BackwardCall& call);
+  int threads() const;  ///< resolved
   /// Flops are those of all computed queries, halo rows included.
   const CallReport& last_call() const;
 

@@ -74,7 +74,7 @@ void HaloExchange::reserve(std::uint64_t row_bytes) {
   for (Buffer<std::byte>* staged : {&in_, &out_}) grow(*staged, bytes);
 }
 
-void HaloExchange::start(Way way, std::span<const ConstTensorView> from) {
+void HaloExchange::start(Way way, std::span<const ConstTensorView> from, const RowSet& rows) {
   way_ = way;
   const std::uint64_t bytes = row_bytes(from);
   const int tag = way == Way::fetch ? fetch_tag : home_tag;
@@ -89,7 +89,7 @@ void HaloExchange::start(Way way, std::span<const ConstTensorView> from) {
   next = out_.data();
   for (const HaloPart& part : outgoing()) {
     std::byte* const begin = next;
-    next = for_each_row(part.rows, source_rows(), from, next, [](const std::byte* row, std::byte* staged, const auto& view) {
+    next = for_each_row(part.rows, rows, from, next, [](const std::byte* row, std::byte* staged, const auto& view) {
       std::memcpy(staged, row, static_cast<std::size_t>(view.head_dim) * size_of(view.dtype));
     });
     Transfer& send = sends_.emplace_back(Transfer::send(comm_, {begin, message(part)}, part.peer, tag));
@@ -98,7 +98,7 @@ void HaloExchange::start(Way way, std::span<const ConstTensorView> from) {
   }
 }
 
-void HaloExchange::finish(std::span<const TensorView> to) {
+void HaloExchange::finish(std::span<const TensorView> to, const RowSet& rows) {
   const double started = MPI_Wtime();
   for (Transfer& receive : receives_) receive.wait();
   for (Transfer& send : sends_) send.wait();
@@ -107,7 +107,7 @@ void HaloExchange::finish(std::span<const TensorView> to) {
   sends_.clear();
   const std::byte* next = in_.data();
   for (const HaloPart& part : incoming()) {
-    next = for_each_row(part.rows, target_rows(), to, next, way_ == Way::fetch ? copy_in : add_in);
+    next = for_each_row(part.rows, rows, to, next, way_ == Way::fetch ? copy_in : add_in);
   }
 }
 

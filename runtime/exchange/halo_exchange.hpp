@@ -29,13 +29,12 @@ class HaloExchange {
 
   /// Local. Makes room for rows of up to `row_bytes` (all tensors and batches together). Throws ResourceError.
   void reserve(std::uint64_t row_bytes);
-  /// Local. `from`: views of plan.own rows to fetch, of plan.halo rows to bring home. They are staged: free to change
-  /// once this returns. Throws ResourceError
-  /// where nothing was reserved.
-  void start(Way way, std::span<const ConstTensorView> from);
-  /// Waits. `to`: as many views of the same shapes and dtype, of plan.halo rows to fetch, of plan.own rows to bring home
-  /// (f32 or f64, added to).
-  void finish(std::span<const TensorView> to);
+  /// Local. `from`: views whose rows are `rows`, which hold plan.own to fetch, plan.halo to bring home. They are staged:
+  /// free to change once this returns. Throws ResourceError where nothing was reserved.
+  void start(Way way, std::span<const ConstTensorView> from, const RowSet& rows);
+  /// Waits. `to`: as many views of the same shapes and dtype, whose rows are `rows`, which hold plan.halo to fetch,
+  /// plan.own to bring home (f32 or f64, added to).
+  void finish(std::span<const TensorView> to, const RowSet& rows);
   /// Moves pending messages on. Local.
   void poll();
 
@@ -47,9 +46,6 @@ class HaloExchange {
  private:
   const std::vector<HaloPart>& outgoing() const { return way_ == Way::fetch ? plan_.leaving : plan_.arriving; }
   const std::vector<HaloPart>& incoming() const { return way_ == Way::fetch ? plan_.arriving : plan_.leaving; }
-  /// The rows that `outgoing` (`incoming`) parts are numbered in.
-  const RowSet& source_rows() const { return way_ == Way::fetch ? plan_.own : plan_.halo; }
-  const RowSet& target_rows() const { return way_ == Way::fetch ? plan_.halo : plan_.own; }
 
   const Communicator& comm_;
   const HaloPlan& plan_;

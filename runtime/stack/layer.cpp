@@ -43,15 +43,11 @@ void load_columns(const float* tensor, std::int64_t first, std::int64_t count, s
 }
 }  // namespace
 
-LayerRows::LayerRows(const ModelSpec& model, const Layout& layout, int rank, Workers& workers)
+LayerRows::LayerRows(const ModelSpec& model, Workers& workers)
     : model_(model),
-      layout_(layout),
-      rank_(rank),
       workers_(workers),
       global_rope_(model.rope, model.attention.head_dim),
-      local_rope_(model.local_rope, model.attention.head_dim),
-      shard_rows_(layout.rows(rank)),
-      rows_(model.attention.batch * shard_rows_) {
+      local_rope_(model.local_rope, model.attention.head_dim) {
   for (int worker = 0; worker < workers.size(); ++worker) {
     scratch_.push_back({Buffer<float>(block_rows * model.width()), Buffer<float>(block_rows * model.qkv_width()),
                         Buffer<float>(2 * global_rope_.half())});
@@ -63,9 +59,9 @@ std::uint64_t LayerRows::scratch_bytes(const ModelSpec& model) {
 }
 
 void LayerRows::for_each_block(const std::function<void(std::int64_t, std::int64_t, Scratch&)>& body) {
-  workers_.for_each(ceil_div(rows_, block_rows), [&](std::int64_t block, int worker) {
+  workers_.for_each(ceil_div(rows(), block_rows), [&](std::int64_t block, int worker) {
     const std::int64_t first = block * block_rows;
-    body(first, std::min(block_rows, rows_ - first), scratch_[static_cast<std::size_t>(worker)]);
+    body(first, std::min(block_rows, rows() - first), scratch_[static_cast<std::size_t>(worker)]);
   });
 }
 
@@ -75,7 +71,7 @@ void LayerRows::rotate_heads(const Rope& rope, std::int64_t first, std::int64_t 
   float* cosines = scratch.angles.data();
   float* sines = cosines + rope.half();
   for (std::int64_t row = 0; row < count; ++row) {
-    rope.angles(layout_.position(rank_, (first + row) % shard_rows_), cosines, sines);
+    rope.angles(held_->position((first + row) % held_->rows()), cosines, sines);
     if (turn == Turn::backward) std::transform(sines, sines + rope.half(), sines, std::negate<>{});
     float* fused = scratch.qkv.data() + row * model_.qkv_width();
     for (std::int64_t head = 0; head < rotated; ++head) {

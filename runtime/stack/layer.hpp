@@ -9,7 +9,7 @@
 
 #include "kernels/base/buffer.hpp"
 #include "kernels/base/workers.hpp"
-#include "runtime/layout/layout.hpp"
+#include "runtime/layout/row_set.hpp"
 #include "runtime/stack/model.hpp"
 #include "runtime/stack/rope.hpp"
 
@@ -29,16 +29,17 @@ struct QkvGradient {
   Buffer<float> dv;
 };
 
-/// The row-wise parts of a layer for one rank's shard. Work is cut into fixed blocks of `block_rows` (batch, row) pairs
+/// The row-wise parts of a layer for the rows that one rank holds. Work is cut into fixed blocks of `block_rows` (batch, row) pairs
 /// that the workers share, so bits do not depend on the number of workers. All functions are local; x, out, dx and
-/// dout are dense [batch * rows, width]. `model`, `layout` and `workers` outlive this.
+/// dout are dense [batch * rows, width]. `model` and `workers` outlive this.
 class LayerRows {
  public:
   static constexpr std::int64_t block_rows = 256;
 
-  LayerRows(const ModelSpec& model, const Layout& layout, int rank, Workers& workers);
+  LayerRows(const ModelSpec& model, Workers& workers);
 
-  std::int64_t rows() const { return rows_; }  ///< batch * rows of the shard
+  /// Which positions the rows of the next calls hold; outlives them.
+  void hold(const RowSet& rows) { held_ = &rows; }
 
   /// q, k, v = rope(Wq n), rope(Wk n), Wv n with n = rms_norm(x); x in the dtype of the model.
   void before_attention(LayerKind kind, const LayerWeights& weights, const std::byte* x, const Qkv& qkv);
@@ -66,13 +67,12 @@ class LayerRows {
   void rotate_heads(const Rope& rope, std::int64_t first, std::int64_t count, Turn turn, Scratch& scratch) const;
 
   const ModelSpec& model_;
-  const Layout& layout_;
-  int rank_;
+  std::int64_t rows() const { return model_.attention.batch * held_->rows(); }
+
+  const RowSet* held_ = nullptr;
   Workers& workers_;
   Rope global_rope_;
   Rope local_rope_;
-  std::int64_t shard_rows_;
-  std::int64_t rows_;
   std::vector<Scratch> scratch_;  ///< by worker
 };
 

@@ -6,7 +6,9 @@
 #include <chrono>
 #include <utility>
 
+#include "kernels/base/checked.hpp"
 #include "runtime/comm/agreement.hpp"
+#include "runtime/stack/row_moves.hpp"
 #include "runtime/stack/seeded.hpp"
 
 namespace annulus::stack {
@@ -16,7 +18,8 @@ ModelSpec checked(ModelSpec model) {
   return model;
 }
 
-/// Collective: a ring for each kind of layer that the model has, in one order on all ranks.
+/// Collective: a ring for each kind of layer that communicates, in one order on all ranks. The first layer's exists in any
+/// case: it knows the layout and the backend.
 std::array<std::optional<RingAttention>, 2> make_rings(const Communicator& comm, LayoutSpec layout,
                                                        const ModelSpec& model, const Execution& execution) {
   std::array<std::optional<RingAttention>, 2> rings;
@@ -54,20 +57,21 @@ std::byte* bytes(const Buffer<float>& buffer) { return reinterpret_cast<std::byt
 }  // namespace
 
 Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const Execution& execution,
-             kernels::Direction direction)
+             kernels::Direction direction, LocalHalo local_halo)
     : comm_(comm),
       model_(checked(std::move(model))),
       direction_(direction),
+      local_halo_(resolve(local_halo, model_, layout, comm.size())),
+      rows_(model_, layout, comm.rank(), comm.size(), local_halo_),
       rings_(make_rings(comm, layout, model_, execution)),
       workers_(ring().threads()),
-      rows_(this->layout().rows(comm.rank())),
-      layer_rows_(model_, this->layout(), comm.rank(), workers_) {
+      layer_rows_(model_, workers_) {
   together(comm_, [&] { allocate(); });
 }
 
 void Stack::allocate() {
   const AttentionSpec& spec = model_.attention;
-  const std::int64_t all_rows = layer_rows_.rows();
+  const std::int64_t all_rows = spec.batch * rows_.most_rows();
   const auto item = static_cast<std::int64_t>(size_of(spec.dtype));
   const auto bytes_of = [&](std::int64_t width) { return Buffer<std::byte>(all_rows * width * item); };
   const auto floats_of = [&](std::int64_t width) { return Buffer<float>(all_rows * width); };
@@ -78,6 +82,9 @@ void Stack::allocate() {
     lse_.push_back(floats_of(spec.heads));
   }
   qkv_ = {bytes_of(model_.width()), bytes_of(model_.kv_width()), bytes_of(model_.kv_width())};
+  for (std::int64_t layer = 0; layer < model_.layers; ++layer) {
+    if (rows_.opens_run(layer)) exchange_of(layer);
+  }
   if (!keeps_all()) return;
   dx_ = floats_of(model_.width());
   dout_ = floats_of(model_.width());
@@ -85,71 +92,177 @@ void Stack::allocate() {
   qkv_gradient_ = {floats_of(model_.width()), floats_of(model_.kv_width()), floats_of(model_.kv_width())};
 }
 
-std::span<const std::byte> Stack::output() const { return x_[slot(model_.layers, x_.size())].span(); }
+/// Of the run that `layer` opens; room for its rows is made at the first call.
+HaloExchange& Stack::exchange_of(std::int64_t layer) {
+  const StackRows::Run* run = rows_.run(layer);
+  const auto [entry, is_new] = exchanges_.try_emplace(run, comm_, run->halo);
+  const auto widest = static_cast<std::int64_t>(keeps_all() ? sizeof(float) : size_of(model_.attention.dtype));
+  if (is_new) entry->second.reserve(checked_product({model_.attention.batch, model_.width(), widest}));
+  return entry->second;
+}
+
+std::span<const std::byte> Stack::output() const { return first(x_[slot(model_.layers, x_.size())], rows_.own()); }
+
+TensorView Stack::rows_view(std::byte* data, DType dtype, const RowSet& rows) const {
+  return dense_view(data, dtype, model_.attention.batch, rows.rows(), 1, model_.width());
+}
+
+Stack::OwnCost& Stack::open_cost(std::int64_t layer, kernels::Direction direction) {
+  return costs_.emplace_back(OwnCost{layer, direction, {}, {}, 0});
+}
 
 void Stack::forward(const ForwardObserver& observe) {
   for (std::int64_t layer = 0; layer < model_.layers; ++layer) {
     const Stopwatch watch;
+    open_cost(layer, kernels::Direction::forward);
+    layer_rows_.hold(rows_.held(layer));
     const LayerWeights weights = layer_weights(model_, layer, workers_);
     layer_rows_.before_attention(model_.kind(layer), weights, x(layer).data(), qkv_);
     attend(layer, weights);
     layer_rows_.after_attention(weights, x(layer).data(), out(layer).data(), x(layer + 1).data());
-    const LayerCost done = cost_of(layer, kernels::Direction::forward, watch.seconds());
-    if (!observe) continue;
-    observe({layer, weights, x(layer).data(), qkv_, out(layer).data(), lse(layer).data(), x(layer + 1).data()}, done);
+    costs_.back().seconds = watch.seconds();
+    if (observe) {
+      observe({layer, rows_.held(layer), weights, x(layer).data(), qkv_, out(layer).data(), lse(layer).data(),
+               x(layer + 1).data()});
+    }
+    const Stopwatch entering;
+    enter(layer + 1);
+    costs_.back().seconds += entering.seconds();
   }
+}
+
+/// x(layer) has the rows of the layer before; gives it those of `layer`. A halo is fetched: the one exchange of a run.
+void Stack::enter(std::int64_t layer) {
+  const RowSet& from = rows_.held(layer - 1);
+  const RowSet& to = rows_.held(layer);
+  if (from == to) return;
+  const AttentionSpec& spec = model_.attention;
+  const std::int64_t row_bytes = model_.width() * static_cast<std::int64_t>(size_of(spec.dtype));
+  std::byte* const data = x(layer).data();
+  if (!rows_.opens_run(layer)) return narrow(data, spec.batch, row_bytes, from, to);
+  HaloExchange& exchange = exchange_of(layer);
+  exchange.start(HaloExchange::Way::fetch, std::array<ConstTensorView, 1>{rows_view(data, spec.dtype, from)}, from);
+  widen(data, spec.batch, row_bytes, from, to);
+  exchange.finish(std::array<TensorView, 1>{rows_view(data, spec.dtype, to)}, to);
+  costs_.back().halo = exchange.take_traffic();
+}
+
+/// The attention of a resident local layer, told which rows it keeps.
+LocalAttention& Stack::local_of(std::int64_t layer) {
+  const RowSet& held = rows_.held(layer);
+  const LayerSpec spec = model_.layer(layer);
+  if (!local_) {
+    local_.emplace(spec.attention, LocalRows{held, held, held},
+                   Execution{.backend = std::string(ring().backend()), .threads = ring().threads()});
+    const Mask mask(spec.attention.mask, spec.attention.seq_q, spec.attention.seq_k);
+    local_pairs_ = block_mask(mask, rows_.own(), rows_.own(), held).pairs;
+  }
+  local_->keep({held, rows_.computed(layer), held});
+  return *local_;
+}
+
+/// Halo rows are computed twice: that is work, but of no use.
+double Stack::useful_flops(std::int64_t layer, kernels::Direction direction, const CallReport& call) const {
+  if (rows_.run(layer) == nullptr) return call.flops;
+  const AttentionSpec& spec = model_.attention;
+  const double per_pair = direction == kernels::Direction::forward ? 4 : 10;
+  return per_pair * static_cast<double>(spec.batch * spec.heads * spec.head_dim) * static_cast<double>(local_pairs_);
 }
 
 void Stack::attend(std::int64_t layer, const LayerWeights& weights) {
   const AttentionSpec& spec = model_.attention;
-  const Shapes shapes{spec, rows_};
-  ring_of(layer).forward({.q = shapes.q(qkv_.q.data(), spec.dtype),
-                 .k = shapes.kv(qkv_.k.data(), spec.dtype),
-                 .v = shapes.kv(qkv_.v.data(), spec.dtype),
-                 .out = shapes.q(bytes(out(layer)), DType::f32),
-                 .lse = shapes.stats(lse(layer).data()),
-                 .sink = weights.sink});
+  const Shapes shapes{spec, rows_.held(layer).rows()};
+  const ForwardCall call{.q = shapes.q(qkv_.q.data(), spec.dtype),
+                         .k = shapes.kv(qkv_.k.data(), spec.dtype),
+                         .v = shapes.kv(qkv_.v.data(), spec.dtype),
+                         .out = shapes.q(bytes(out(layer)), DType::f32),
+                         .lse = shapes.stats(lse(layer).data()),
+                         .sink = weights.sink};
+  const auto attend_with = [&](auto& attention) {
+    attention.forward(call);
+    costs_.back().attention = attention.last_call();
+  };
+  rows_.run(layer) == nullptr ? attend_with(ring_of(layer)) : attend_with(local_of(layer));
 }
 
-void Stack::backward(const std::function<void(const LayerCost&)>& observe) {
+void Stack::backward(const std::function<void(std::int64_t)>& observe) {
   ANNULUS_EXPECT(keeps_all());
   for (std::int64_t layer = model_.layers; layer-- > 0;) {
     const Stopwatch watch;
+    open_cost(layer, kernels::Direction::backward);
+    const RowSet& held = rows_.held(layer);
+    layer_rows_.hold(held);
+    enter_backward(layer);
     const LayerWeights weights = layer_weights(model_, layer, workers_);
     layer_rows_.before_attention(model_.kind(layer), weights, x(layer).data(), qkv_);
     layer_rows_.after_attention_backward(weights, dx_.data(), dout_.data());
     attend_backward(layer, weights);
     layer_rows_.before_attention_backward(model_.kind(layer), weights, x(layer).data(), qkv_gradient_, dx_.data());
-    const LayerCost done = cost_of(layer, kernels::Direction::backward, watch.seconds());
-    if (observe) observe(done);
+    if (rows_.opens_run(layer)) leave_backward(layer);
+    costs_.back().seconds = watch.seconds();
+    if (observe) observe(layer);
   }
+}
+
+/// dx has the rows of the layer behind; behind a run it is the shard's, and the halo rows have no gradient yet.
+void Stack::enter_backward(std::int64_t layer) {
+  if (rows_.run(layer) == nullptr || rows_.run(layer) == rows_.run(layer + 1)) return;
+  const std::int64_t row_bytes = model_.width() * static_cast<std::int64_t>(sizeof(float));
+  widen(bytes(dx_), model_.attention.batch, row_bytes, rows_.own(), rows_.held(layer));
+}
+
+/// The gradients of a run's halo rows go home; dx is the shard's again.
+void Stack::leave_backward(std::int64_t layer) {
+  const RowSet& held = rows_.held(layer);
+  const TensorView dx = rows_view(bytes(dx_), DType::f32, held);
+  HaloExchange& exchange = exchange_of(layer);
+  exchange.start(HaloExchange::Way::home, std::array<ConstTensorView, 1>{dx}, held);
+  exchange.finish(std::array<TensorView, 1>{dx}, held);
+  costs_.back().halo = exchange.take_traffic();
+  const std::int64_t row_bytes = model_.width() * static_cast<std::int64_t>(sizeof(float));
+  narrow(bytes(dx_), model_.attention.batch, row_bytes, held, rows_.own());
 }
 
 void Stack::attend_backward(std::int64_t layer, const LayerWeights& weights) {
   const AttentionSpec& spec = model_.attention;
-  const Shapes shapes{spec, rows_};
-  ring_of(layer).backward({.q = shapes.q(qkv_.q.data(), spec.dtype),
-                  .k = shapes.kv(qkv_.k.data(), spec.dtype),
-                  .v = shapes.kv(qkv_.v.data(), spec.dtype),
-                  .out = shapes.q(bytes(out(layer)), DType::f32),
-                  .dout = shapes.q(bytes(dout_), DType::f32),
-                  .lse = shapes.stats(lse(layer).data()),
-                  .dq = shapes.q(bytes(qkv_gradient_.dq), DType::f32),
-                  .dk = shapes.kv(bytes(qkv_gradient_.dk), DType::f32),
-                  .dv = shapes.kv(bytes(qkv_gradient_.dv), DType::f32),
-                  .sink = weights.sink,
-                  .dsink = dsink_});
+  const Shapes shapes{spec, rows_.held(layer).rows()};
+  const BackwardCall call{.q = shapes.q(qkv_.q.data(), spec.dtype),
+                          .k = shapes.kv(qkv_.k.data(), spec.dtype),
+                          .v = shapes.kv(qkv_.v.data(), spec.dtype),
+                          .out = shapes.q(bytes(out(layer)), DType::f32),
+                          .dout = shapes.q(bytes(dout_), DType::f32),
+                          .lse = shapes.stats(lse(layer).data()),
+                          .dq = shapes.q(bytes(qkv_gradient_.dq), DType::f32),
+                          .dk = shapes.kv(bytes(qkv_gradient_.dk), DType::f32),
+                          .dv = shapes.kv(bytes(qkv_gradient_.dv), DType::f32),
+                          .sink = weights.sink,
+                          .dsink = dsink_};
+  const auto attend_with = [&](auto& attention) {
+    attention.backward(call);
+    costs_.back().attention = attention.last_call();
+  };
+  rows_.run(layer) == nullptr ? attend_with(ring_of(layer)) : attend_with(local_of(layer));
 }
 
-LayerCost Stack::cost_of(std::int64_t layer, kernels::Direction direction, double seconds) {
-  const CallReport& call = ring_of(layer).last_call();
-  std::array<std::uint64_t, 2> counts{call.messages, call.bytes_sent};
-  std::array<double, 1> flops{call.flops};
-  std::array<double, 3> times{seconds, call.seconds, call.exposed_comm_seconds};
+std::vector<LayerCost> Stack::costs() const {
+  std::vector<std::uint64_t> counts;
+  std::vector<double> flops;
+  std::vector<double> times;
+  for (const OwnCost& cost : costs_) {
+    counts.insert(counts.end(), {cost.attention.messages + cost.halo.messages, cost.attention.bytes_sent + cost.halo.bytes});
+    flops.push_back(useful_flops(cost.index, cost.direction, cost.attention));
+    times.insert(times.end(), {cost.seconds, cost.attention.seconds,
+                               cost.attention.exposed_comm_seconds + cost.halo.exposed_seconds});
+  }
   comm_.sum(counts);
   comm_.sum(flops);
   comm_.max(times);
-  return {layer, direction, counts[0], counts[1], flops[0], times[0], times[1], times[2]};
+  std::vector<LayerCost> all;
+  for (std::size_t i = 0; i < costs_.size(); ++i) {
+    all.push_back({costs_[i].index, costs_[i].direction, counts[2 * i], counts[2 * i + 1], flops[i], times[3 * i],
+                   times[3 * i + 1], times[3 * i + 2]});
+  }
+  return all;
 }
 
 void seed_gradient(Stack& stack, std::uint64_t seed, int rank) {

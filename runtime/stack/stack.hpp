@@ -13,9 +13,12 @@
 #include "kernels/base/buffer.hpp"
 #include "kernels/base/workers.hpp"
 #include "runtime/comm/communicator.hpp"
+#include "runtime/engine/local_attention.hpp"
 #include "runtime/engine/ring_attention.hpp"
+#include "runtime/exchange/halo_exchange.hpp"
 #include "runtime/stack/layer.hpp"
 #include "runtime/stack/model.hpp"
+#include "runtime/stack/stack_rows.hpp"
 
 namespace annulus::stack {
 
@@ -33,8 +36,10 @@ struct LayerCost {
 
 /// A forward layer that has just been computed on this rank; valid until the observer returns. Dense:
 /// x [batch, rows, width] in the dtype of the model, out [batch, rows, heads, head_dim], lse [batch, heads, rows].
+/// Rows beside the shard's (a resident halo) may be incomplete.
 struct LayerView {
   std::int64_t index;
+  const RowSet& rows;
   const LayerWeights& weights;
   const std::byte* x_in;
   const Qkv& qkv;
@@ -43,33 +48,41 @@ struct LayerView {
   const std::byte* x_out;
 };
 /// Called on every rank after each forward layer; may be collective.
-using ForwardObserver = std::function<void(const LayerView& view, const LayerCost& cost)>;
+using ForwardObserver = std::function<void(const LayerView& view)>;
 
 /// Runs the layers of a model. Construction and methods are collective unless they say local. Memory per rank is
 /// O(shard); with Direction::backward every layer's x, out and lse are kept: O(layers * shard). See memory_plan.hpp.
+/// Between two global layers nothing is sent, not even to agree, if halos are resident: the local layers of a run work on
+/// the shard and its halo, which one exchange of x fills behind the global layer before them.
 class Stack {
  public:
-  /// `comm` outlives this. `direction` says how far the stack will be run.
+  /// `comm` outlives this. `direction` says how far the stack will be run. Throws UsageError for a resident halo that the
+  /// model or the layout does not allow.
   Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const Execution& execution,
-        kernels::Direction direction);
+        kernels::Direction direction, LocalHalo local_halo = LocalHalo::automatic);
 
   const ModelSpec& model() const { return model_; }                   ///< local, as all that follow
   const Layout& layout() const { return ring().q_layout(); }
   const RingAttention& ring() const { return *rings_[index_of(model_.kind(0))]; }  ///< of the first layer
+  LocalHalo local_halo() const { return local_halo_; }                ///< resolved
   Workers& workers() { return workers_; }
-  std::int64_t rows() const { return rows_; }                         ///< of this rank's shard
-  /// This rank's rows [batch, rows, width] of the input activations: written by the caller before forward().
-  std::span<std::byte> input() { return x_.front().span(); }
+  std::int64_t rows() const { return rows_.own().rows(); }            ///< of this rank's shard
+  /// Rows of the input activations that this rank reads: its shard, and the halo of local layers at the start.
+  const RowSet& input_rows() const { return rows_.held(0); }
+  /// [batch, input_rows, width]: written by the caller before forward().
+  std::span<std::byte> input() { return first(x_.front(), input_rows()); }
   /// This rank's rows of the final activations, once forward() is done.
   std::span<const std::byte> output() const;
   /// f32 [batch, rows, width]. Before backward(): the gradient of the output, written by the caller; after it: of the
   /// input activations. Weights are frozen: they get no gradients. Rounding to the dtype has slope 1.
-  std::span<float> gradient() { return dx_.span(); }
+  std::span<float> gradient() { return dx_.span().first(elements(rows_.own(), model_.width())); }
 
   /// `observe` may be empty.
   void forward(const ForwardObserver& observe);
-  /// Once, after forward().
-  void backward(const std::function<void(const LayerCost&)>& observe);
+  /// Once, after forward(). `observe` (or none) is called on every rank after each layer; local.
+  void backward(const std::function<void(std::int64_t index)>& observe);
+  /// What all layers so far cost, in the order in which they ran.
+  std::vector<LayerCost> costs() const;
 
  private:
   bool keeps_all() const { return direction_ == kernels::Direction::backward; }
@@ -79,17 +92,43 @@ class Stack {
   static std::size_t slot(std::int64_t layer, std::size_t slots) { return static_cast<std::size_t>(layer) % slots; }
   static std::size_t index_of(LayerKind kind) { return static_cast<std::size_t>(kind); }
   RingAttention& ring_of(std::int64_t layer) { return *rings_[index_of(model_.kind(layer))]; }
+  std::size_t elements(const RowSet& rows, std::int64_t width) const {
+    return static_cast<std::size_t>(model_.attention.batch * rows.rows() * width);
+  }
+  std::span<std::byte> first(const Buffer<std::byte>& x, const RowSet& rows) const {
+    return x.span().first(elements(rows, model_.width()) * size_of(model_.attention.dtype));
+  }
   void allocate();
+  HaloExchange& exchange_of(std::int64_t layer);
+  void enter(std::int64_t layer);
   void attend(std::int64_t layer, const LayerWeights& weights);
   void attend_backward(std::int64_t layer, const LayerWeights& weights);
-  LayerCost cost_of(std::int64_t layer, kernels::Direction direction, double seconds);
+  void enter_backward(std::int64_t layer);
+  void leave_backward(std::int64_t layer);
+  LocalAttention& local_of(std::int64_t layer);
+  double useful_flops(std::int64_t layer, kernels::Direction direction, const CallReport& call) const;
+  TensorView rows_view(std::byte* data, DType dtype, const RowSet& rows) const;
+
+  /// What this rank alone knows of a layer: sums and maxima over ranks are taken in costs().
+  struct OwnCost {
+    std::int64_t index;
+    kernels::Direction direction;
+    CallReport attention;
+    Traffic halo;  ///< of x or its gradient, behind the layer
+    double seconds;
+  };
+  OwnCost& open_cost(std::int64_t layer, kernels::Direction direction);
 
   const Communicator& comm_;
   ModelSpec model_;
   kernels::Direction direction_;
+  LocalHalo local_halo_;
+  StackRows rows_;
   std::array<std::optional<RingAttention>, 2> rings_;  ///< by kind; those that the model has
+  std::optional<LocalAttention> local_;  ///< of resident local layers
+  std::map<const StackRows::Run*, HaloExchange> exchanges_;
+  std::int64_t local_pairs_ = 0;  ///< that the shard's queries see in a resident local layer
   Workers workers_;
-  std::int64_t rows_;
   LayerRows layer_rows_;
   std::vector<Buffer<std::byte>> x_;  ///< layers + 1 of them if all are kept, else 2 taken in turn
   std::vector<Buffer<float>> out_;    ///< layers, or 1
@@ -99,6 +138,7 @@ class Stack {
   Buffer<float> dout_;
   QkvGradient qkv_gradient_;
   std::vector<float> dsink_;  ///< asked for by the ring, read by nobody: weights are frozen
+  std::vector<OwnCost> costs_;
 };
 
 /// Fills the gradient of the output with standard normal numbers, a function of seed, global position and channel.

@@ -46,20 +46,19 @@ void TokenFile::read_at(std::int64_t offset, std::span<std::uint8_t> bytes) cons
   }
 }
 
-void TokenFile::read(const Layout& layout, int rank, const Take& take) const {
+void TokenFile::read(const RowSet& rows, const Take& take) const {
   constexpr std::int64_t window = std::int64_t{1} << 20;
   std::vector<std::uint8_t> bytes;
   std::vector<std::uint8_t> tokens;
-  const std::int64_t rows = layout.rows(rank);
-  for (std::int64_t row = 0; row < rows; row += static_cast<std::int64_t>(tokens.size())) {
-    const std::int64_t begin = layout.position(rank, row);
-    const std::int64_t end_row = layout.rows_before(rank, begin + window);
-    const std::int64_t end = layout.position(rank, end_row - 1) + 1;
+  for (std::int64_t row = 0; row < rows.rows(); row += static_cast<std::int64_t>(tokens.size())) {
+    const std::int64_t begin = rows.position(row);
+    const std::int64_t end_row = rows.rows_before(begin + window);
+    const std::int64_t end = rows.position(end_row - 1) + 1;
     bytes.resize(static_cast<std::size_t>(end - begin));
     read_at(begin, bytes);
     tokens.clear();
     for (std::int64_t r = row; r < end_row; ++r) {
-      tokens.push_back(bytes[static_cast<std::size_t>(layout.position(rank, r) - begin)]);
+      tokens.push_back(bytes[static_cast<std::size_t>(rows.position(r) - begin)]);
     }
     take(row, tokens);
   }

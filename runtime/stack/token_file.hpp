@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "runtime/layout/layout.hpp"
+#include "runtime/layout/row_set.hpp"
 
 namespace annulus::stack {
 
@@ -22,10 +22,10 @@ class TokenFile {
 
   std::int64_t size() const { return size_; }
 
-  /// Reads the tokens of one rank's shard of the first layout.seq_len() tokens and hands them to `take` run by run,
-  /// rows ascending. Reads windows of the file around the shard's own rows: 1 MiB of memory whatever the layout.
+  /// Reads the tokens at the positions of `rows` and hands them to `take` run by run, rows ascending. Reads windows of the
+  /// file around those positions: 1 MiB of memory whatever the layout.
   using Take = std::function<void(std::int64_t first_row, std::span<const std::uint8_t> tokens)>;
-  void read(const Layout& layout, int rank, const Take& take) const;
+  void read(const RowSet& rows, const Take& take) const;
 
  private:
   void read_at(std::int64_t offset, std::span<std::uint8_t> bytes) const;

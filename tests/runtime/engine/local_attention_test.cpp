@@ -70,29 +70,20 @@ RingResult run_local(const Communicator& comm, const RingCase& test) {
 
   const HaloPlan plan = halo_plan(layout, comm.rank(), [&](int rank) { return local_rows(spec.mask, layout, rank).keys; });
   EXPECT_EQ(plan.held(), rows.keys);
-  const auto part = [&](const Tensor& whole, const RowSet& wanted) {  // rows of `whole` that are in `wanted`
-    Tensor some = empty(wanted, spec.kv_heads);
-    for (std::int64_t row = 0; row < wanted.rows(); ++row) {
-      const std::int64_t from = rows.keys.rows_before(wanted.position(row));
-      std::copy_n(whole.view().at<float>(0, from, 0), spec.kv_heads * spec.head_dim, some.view().at<float>(0, row, 0));
-    }
-    return some;
-  };
-  const Tensor own_dk = part(dk, plan.own);
-  const Tensor own_dv = part(dv, plan.own);
-  const Tensor away_dk = part(dk, plan.halo);
-  const Tensor away_dv = part(dv, plan.halo);
   HaloExchange home(comm, plan);
-  home.start(HaloExchange::Way::home, std::array<ConstTensorView, 2>{away_dk.view(), away_dv.view()});
-  home.finish(std::array<TensorView, 2>{own_dk.view(), own_dv.view()});
-  const auto floats = [](const Tensor& tensor) {
+  home.start(HaloExchange::Way::home, std::array<ConstTensorView, 2>{dk.view(), dv.view()}, rows.keys);
+  home.finish(std::array<TensorView, 2>{dk.view(), dv.view()}, rows.keys);
+  const auto floats = [&](const Tensor& tensor, const RowSet& at, const RowSet& wanted) {
     const std::vector<double> wide = values(tensor.view());
-    return std::vector<float>(wide.begin(), wide.end());
+    std::vector<std::int64_t> chosen = wanted.positions();
+    for (std::int64_t& pos : chosen) pos = at.rows_before(pos);
+    const std::vector<double> rows_of = select_rows(wide, spec.batch, at.rows(), tensor.view().heads * spec.head_dim, chosen);
+    return std::vector<float>(rows_of.begin(), rows_of.end());
   };
-  result.out = floats(out);
-  result.dq = floats(dq);
-  result.dk = floats(own_dk);
-  result.dv = floats(own_dv);
+  result.out = floats(out, rows.queries, rows.queries);
+  result.dq = floats(dq, rows.queries, rows.queries);
+  result.dk = floats(dk, rows.keys, plan.own);
+  result.dv = floats(dv, rows.keys, plan.own);
   return result;
 }
 

@@ -60,9 +60,9 @@ TEST_P(HaloExchangeTest, FetchesEveryRowOfTheHalo) {
   for (int round = 0; round < 3; ++round) {
     const Rows halo(plan_.halo.rows());
     const Rows more_halo(plan_.halo.rows());
-    exchange.start(HaloExchange::Way::fetch, std::array<ConstTensorView, 2>{own.view, more.view});
+    exchange.start(HaloExchange::Way::fetch, std::array<ConstTensorView, 2>{own.view, more.view}, plan_.own);
     exchange.poll();
-    exchange.finish(std::array<TensorView, 2>{halo.view, more_halo.view});
+    exchange.finish(std::array<TensorView, 2>{halo.view, more_halo.view}, plan_.halo);
     halo.for_each(plan_.halo, [](float& x, std::int64_t name) { EXPECT_EQ(x, static_cast<float>(name)); });
     more_halo.for_each(plan_.halo, [](float& x, std::int64_t name) { EXPECT_EQ(x, static_cast<float>(-name)); });
     const Traffic traffic = exchange.take_traffic();
@@ -82,8 +82,8 @@ TEST_P(HaloExchangeTest, BringsGradientsHomeInTheOrderOfTheRanks) {
   const Rows own(plan_.own.rows());
   halo.for_each(plan_.halo, [&](float& x, std::int64_t name) { x = share(comm_.rank(), name); });
   own.for_each(plan_.own, [&](float& x, std::int64_t name) { x = share(comm_.rank(), name); });
-  exchange.start(HaloExchange::Way::home, std::array<ConstTensorView, 1>{halo.view});
-  exchange.finish(std::array<TensorView, 1>{own.view});
+  exchange.start(HaloExchange::Way::home, std::array<ConstTensorView, 1>{halo.view}, plan_.halo);
+  exchange.finish(std::array<TensorView, 1>{own.view}, plan_.own);
   own.for_each(plan_.own, [&](float& x, std::int64_t name) {
     float sum = share(comm_.rank(), name);
     for (int rank = 0; rank < comm_.size(); ++rank) {
