@@ -43,9 +43,9 @@ struct KeyRows {
   const std::byte* k;
   const std::byte* v;
   std::int64_t stride;
-  kernels::RowSpan visible;
+  std::span<const kernels::RowSpan> visible;  ///< rows, as VisibleRows::of_row gives them
 };
-/// `scores` is scratch of at least visible.end - visible.begin elements. Local.
+/// `scores` is scratch of at least as many elements as rows are visible. Local.
 AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys,
                            std::span<double> scores);
 

@@ -38,6 +38,7 @@ Verifier::Verifier(const Communicator& comm, const ModelSpec& model, const Layou
       layout_(layout),
       workers_(workers),
       mask_(model.attention.mask, layout.seq_len(), layout.seq_len()),
+      own_keys_(mask_, layout, comm.rank()),
       samples_(sample_rows(layout, model.attention.batch, rows, seed)),
       shard_rows_(layout.rows(comm.rank())) {
   for (std::size_t i = 0; i < samples_.size(); ++i) {
@@ -94,10 +95,10 @@ std::vector<double> Verifier::gather_queries(const LayerView& layer) const {
   return queries;
 }
 
-kernels::RowSpan Verifier::visible_rows(const Sample& sample) const {
-  const PosSpan keys = mask_.visible_keys(sample.pos);
-  const auto rows_before = [&](std::int64_t pos) { return layout_.rows_before(comm_.rank(), pos); };
-  return {rows_before(keys.begin), rows_before(keys.end)};
+std::vector<kernels::RowSpan> Verifier::visible_rows(const Sample& sample) const {
+  std::vector<kernels::RowSpan> rows;
+  own_keys_.append(sample.pos, rows);
+  return rows;
 }
 
 void Verifier::check_attention(const LayerView& layer, Comparison& comparison) const {
@@ -113,8 +114,9 @@ void Verifier::check_attention(const LayerView& layer, Comparison& comparison) c
     const Sample& sample = samples_[i / heads];
     const std::int64_t kv_head = task % spec.heads / (spec.heads / spec.kv_heads);
     const std::int64_t first = sample.batch * shard_rows_ * model_.kv_width() + kv_head * spec.head_dim;
+    const std::vector<kernels::RowSpan> visible = visible_rows(sample);
     const KeyRows keys{layer.qkv.k.data() + first * item, layer.qkv.v.data() + first * item, model_.kv_width(),
-                       visible_rows(sample)};
+                       visible};
     const std::span q(queries.data() + i * head_dim, head_dim);
     parts[i] = attend_part(spec, q, keys, scores[static_cast<std::size_t>(worker)]);
   });

@@ -26,6 +26,8 @@ class Verifier {
   /// `comm`, `model`, `layout` and `workers` outlive this; `rows` and `seed` as for sample_rows.
   Verifier(const Communicator& comm, const ModelSpec& model, const Layout& layout, Workers& workers, std::int64_t rows,
            std::uint64_t seed);
+  Verifier(const Verifier&) = delete;
+  Verifier& operator=(const Verifier&) = delete;
 
   const std::vector<Sample>& samples() const { return samples_; }
 
@@ -45,13 +47,14 @@ class Verifier {
   void compare_attention(const LayerView& layer, const MergedParts& merged, Comparison& comparison) const;
   void check_residual(const LayerView& layer, Comparison& comparison) const;
   std::vector<double> gather_queries(const LayerView& layer) const;
-  kernels::RowSpan visible_rows(const Sample& sample) const;
+  std::vector<kernels::RowSpan> visible_rows(const Sample& sample) const;
 
   const Communicator& comm_;
   const ModelSpec& model_;
   const Layout& layout_;
   Workers& workers_;
   Mask mask_;
+  BlockRows own_keys_;  ///< of mask_
   std::vector<Sample> samples_;
   std::vector<std::size_t> own_;  ///< samples whose row this rank keeps
   std::int64_t shard_rows_;
