@@ -47,15 +47,27 @@ struct Block {
   std::span<const std::int64_t> positions;  ///< [rows]; read only with ALiBi
 };
 
-/// Half-open range of key rows of a block.
+/// Key rows begin, begin + step, ... below end of a block; empty if begin >= end.
 struct RowSpan {
   std::int64_t begin = 0;
   std::int64_t end = 0;
+  std::int64_t step = 1;
+
+  bool empty() const { return begin >= end; }
+  std::int64_t rows() const { return empty() ? 0 : (end - begin - 1) / step + 1; }
+  bool holds(std::int64_t row) const { return begin <= row && row < end && (row - begin) % step == 0; }
+  /// What lies in a range (of step 1); begins at a row of this span.
+  RowSpan within(const RowSpan& range) const {
+    const std::int64_t missed = range.begin - begin;
+    const std::int64_t skipped = missed <= 0 ? 0 : step == 1 ? missed : (missed + step - 1) / step * step;
+    return {begin + skipped, end < range.end ? end : range.end, step};
+  }
   friend bool operator==(const RowSpan&, const RowSpan&) = default;
 };
 
 /// Which key rows of one block each query row sees: the mask, as kernels know it. Query row r sees the union of
-/// spans[r * per_row .. (r + 1) * per_row), which are sorted and disjoint; empty ones have begin == end.
+/// spans[r * per_row .. (r + 1) * per_row); no two of them share a row, those of step 1 ascend, any may be empty. Backends
+/// skip faster where the k-th span of neighbouring query rows stems from the same rule.
 struct VisibleRows {
   std::span<const RowSpan> spans;  ///< [q_rows][per_row]
   std::int64_t per_row = 1;
@@ -68,7 +80,7 @@ struct VisibleRows {
 /// How a tile (query rows x key rows) stands to the mask.
 enum class TileKind { empty, partial, full };
 
-/// Classifies query rows [q_begin, q_end) against key rows `keys`. `hull` (if given) receives the smallest range of
+/// Classifies query rows [q_begin, q_end) against key rows `keys` (of step 1). `hull` (if given) receives the smallest range of
 /// key rows inside `keys` that any of these query rows sees: what a partial tile has to compute.
 TileKind classify(const VisibleRows& visible, std::int64_t q_begin, std::int64_t q_end, RowSpan keys,
                   RowSpan* hull = nullptr);

@@ -10,14 +10,15 @@ TileKind classify(const VisibleRows& visible, std::int64_t q_begin, std::int64_t
   RowSpan reach{keys.end, keys.begin};
   bool full = true;
   for (std::int64_t row = q_begin; row < q_end; ++row) {
-    std::int64_t covered = keys.begin;  // keys [keys.begin, covered) are visible without a gap
+    std::int64_t seen = 0;
     for (const RowSpan& span : visible.of_row(row)) {
-      const RowSpan cut{std::max(span.begin, keys.begin), std::min(span.end, keys.end)};
-      if (cut.begin >= cut.end) continue;
-      reach = {std::min(reach.begin, cut.begin), std::max(reach.end, cut.end)};
-      if (cut.begin <= covered) covered = std::max(covered, cut.end);
+      const RowSpan cut = span.within(keys);
+      const std::int64_t rows = cut.rows();
+      if (rows == 0) continue;
+      reach = {std::min(reach.begin, cut.begin), std::max(reach.end, cut.begin + (rows - 1) * cut.step + 1)};
+      seen += rows;
     }
-    full = full && covered >= keys.end;
+    full = full && seen == keys.end - keys.begin;
   }
   const bool empty = reach.begin >= reach.end;
   if (hull != nullptr) *hull = empty ? RowSpan{keys.begin, keys.begin} : reach;

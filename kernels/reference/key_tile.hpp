@@ -37,12 +37,12 @@ class KeyTile {
   std::vector<double> v_;
 };
 
-/// Calls visit(key_row) for every key row of `keys` that query row `q_row` sees, ascending.
+/// Calls visit(key_row) for every key row of `keys` that query row `q_row` sees, span by span.
 template <class Visit>
 void for_each_visible(const VisibleRows& visible, std::int64_t q_row, RowSpan keys, Visit&& visit) {
   for (const RowSpan& span : visible.of_row(q_row)) {
-    const std::int64_t end = std::min(span.end, keys.end);
-    for (std::int64_t key_row = std::max(span.begin, keys.begin); key_row < end; ++key_row) visit(key_row);
+    const RowSpan seen = span.within(keys);
+    for (std::int64_t key_row = seen.begin; key_row < seen.end; key_row += seen.step) visit(key_row);
   }
 }
 

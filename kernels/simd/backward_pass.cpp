@@ -102,6 +102,7 @@ class SimdBackward final : public BackwardPass {
   void prepare_group(std::int64_t b, std::int64_t head, std::int64_t group);
   void prepare_rows(std::int64_t b, std::int64_t head, std::int64_t group, const float* out, const float* dout);
 
+  std::int64_t next_key_tile(const GroupMask& mask, std::int64_t query_tile, std::int64_t from) const;
   KeyTile key_tile(const Block& block, std::int64_t task) const;
   void load(const Block& block, KeyTile& tile, const Scratch& scratch) const;
   void attend_key_tile(const Job& job, KeyTile tile, int worker);
@@ -207,14 +208,21 @@ void SimdBackward::prepare_rows(std::int64_t b, std::int64_t head, std::int64_t 
 
 void SimdBackward::attend(const Block& block, const VisibleRows& visible, std::byte* gradient,
                           const Progress& progress) {
-  const GroupMask mask(visible, layout_, block.shape.rows);
+  const GroupMask mask(visible, layout_, query_tile_groups(layout_.head_dim));
   Pacer pacer(progress);
   const Job job{block, mask, reinterpret_cast<float*>(gradient), pacer};
-  for (auto& turn : turns_) turn.store(0, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < turns_.size(); ++i) {
+    turns_[i].store(next_key_tile(mask, static_cast<std::int64_t>(i) % query_tiles(), 0), std::memory_order_relaxed);
+  }
   const std::int64_t tiles = ceil_div(block.shape.rows, backward_tile_keys(layout_.head_dim));
   workers_.for_each(problem_.batch * problem_.kv_heads * tiles,
                     [&](std::int64_t task, int worker) { attend_key_tile(job, key_tile(block, task), worker); });
   if (progress) progress();  // at least once, however small the block
+}
+
+/// The first key tile that a query tile reaches from key `from` on.
+std::int64_t SimdBackward::next_key_tile(const GroupMask& mask, std::int64_t query_tile, std::int64_t from) const {
+  return mask.next_key(query_tile, from) / backward_tile_keys(layout_.head_dim);
 }
 
 KeyTile SimdBackward::key_tile(const Block& block, std::int64_t task) const {
@@ -252,11 +260,13 @@ void SimdBackward::attend_key_tile(const Job& job, KeyTile tile, int worker) {
   const Scratch& scratch = scratch_[static_cast<std::size_t>(worker)];
   scratch.dk.clear();
   scratch.dv.clear();
-  if (job.mask.reaches(0, layout_.groups, tile.keys)) load(job.block, tile, scratch);
   const std::int64_t heads = problem_.heads / problem_.kv_heads;
   const std::int64_t step = query_tile_groups(layout_.head_dim);
   for (std::int64_t head = tile.kv_head * heads; head < (tile.kv_head + 1) * heads; ++head) {
-    for (std::int64_t first = 0; first < layout_.groups; first += step) {
+    for (std::int64_t query_tile = 0; query_tile < query_tiles(); ++query_tile) {
+      if (!job.mask.reaches(query_tile, tile.keys)) continue;
+      if (tile.k == nullptr) load(job.block, tile, scratch);
+      const std::int64_t first = query_tile * step;
       QueryTile queries{head, first, std::min(step, layout_.groups - first), layout_.row_at(tile.b, head, first), {}};
       if (!attend_query_tile(job, tile, queries, worker)) return;
     }
@@ -267,14 +277,14 @@ void SimdBackward::attend_key_tile(const Job& job, KeyTile tile, int worker) {
 /// False if another worker has failed: the caller leaves.
 bool SimdBackward::attend_query_tile(const Job& job, const KeyTile& tile, QueryTile& queries, int worker) {
   const Scratch& scratch = scratch_[static_cast<std::size_t>(worker)];
-  const std::int64_t at =
-      (tile.b * problem_.heads + queries.head) * query_tiles() + queries.first / query_tile_groups(layout_.head_dim);
+  const std::int64_t query_tile = queries.first / query_tile_groups(layout_.head_dim);
+  const std::int64_t at = (tile.b * problem_.heads + queries.head) * query_tiles() + query_tile;
   std::atomic<std::int64_t>& turn = turns_[static_cast<std::size_t>(at)];
   const bool visible = find_columns(job, tile, queries);
   if (visible) meet_keys(job, tile, queries, worker);
   if (!wait_for_turn(job, turn, tile.index, worker)) return false;
   if (visible) add_to_queries(queries, scratch);
-  turn.store(tile.index + 1, std::memory_order_release);
+  turn.store(next_key_tile(job.mask, query_tile, tile.keys.end), std::memory_order_release);
   return true;
 }
 
@@ -296,7 +306,6 @@ void SimdBackward::meet_keys(const Job& job, const KeyTile& tile, const QueryTil
 }
 
 bool SimdBackward::find_columns(const Job& job, const KeyTile& tile, QueryTile& queries) const {
-  if (!job.mask.reaches(queries.first, queries.first + queries.groups, tile.keys)) return false;
   bool any = false;
   for (std::int64_t i = 0; i < queries.groups; ++i) {
     VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
@@ -334,10 +343,10 @@ void SimdBackward::add_to_keys(const QueryTile& queries, RowSpan hull, const Scr
   const RowSpan blocks{hull.begin / group_rows * group_rows, round_up(hull.end, group_rows)};
   clear_unseen(queries, blocks, scratch);
   for (std::int64_t key = blocks.begin; key < blocks.end; key += group_rows) {
-    const auto [first, last] = groups_that_see(queries, {key, key + group_rows});
-    const std::int64_t scores = first * group_rows * score_stride + key;
-    const std::int64_t rows = (last - first) * group_rows;
-    const std::int64_t at = (queries.row + first * group_rows) / ops_.pair * layout_.width;
+    const RowSpan groups = groups_that_see(queries, {key, key + group_rows});
+    const std::int64_t scores = groups.begin * group_rows * score_stride + key;
+    const std::int64_t rows = (groups.end - groups.begin) * group_rows;
+    const std::int64_t at = (queries.row + groups.begin * group_rows) / ops_.pair * layout_.width;
     ops_.accumulate_transposed(scratch.p.data() + scores, rows, dout_rows_.data() + at, layout_.width,
                                scratch.dv.data() + key * layout_.width);
     ops_.accumulate_transposed(scratch.ds.data() + scores, rows, q_rows_.data() + at, layout_.width,
@@ -356,7 +365,8 @@ void SimdBackward::add_to_queries(const QueryTile& queries, const Scratch& scrat
   }
 }
 
-/// Key tiles add to a query tile in ascending order, whichever workers hold them. Lower tiles have started (Workers).
+/// The key tiles that a query tile reaches add to it in ascending order, whichever workers hold them. Lower tiles have
+/// started (Workers).
 bool SimdBackward::wait_for_turn(const Job& job, const std::atomic<std::int64_t>& turn, std::int64_t index,
                                  int worker) const {
   while (turn.load(std::memory_order_acquire) != index) {

@@ -112,7 +112,7 @@ void SimdForward::pack_queries(const ConstTensorView& q, const Chunk& chunk) {
 }
 
 void SimdForward::attend(const Block& block, const VisibleRows& visible, const Progress& progress) {
-  const GroupMask mask(visible, layout_, block.shape.rows);
+  const GroupMask mask(visible, layout_, chunk_groups);
   Pacer pacer(progress);
   for_each_chunk([&](const Chunk& chunk, int worker) { attend_chunk(block, mask, chunk, worker, pacer); });
   if (progress) progress();  // at least once, however small the block
@@ -122,10 +122,12 @@ void SimdForward::attend_chunk(const Block& block, const GroupMask& mask, const 
                                Pacer& pacer) {
   const Scratch& scratch = scratch_[static_cast<std::size_t>(worker)];
   const std::int64_t step = forward_tile_keys(layout_.head_dim);
-  for (std::int64_t begin = 0; begin < block.shape.rows; begin += step) {
-    const RowSpan keys{begin, std::min(begin + step, block.shape.rows)};
-    if (!mask.reaches(chunk.first, chunk.last, keys)) continue;
-    const KeyTile tile = load(block, chunk, keys, scratch);
+  const auto next_begin = [&](std::int64_t from) {  // tiles start at the panel where something is seen again
+    return mask.next_key(chunk.first / chunk_groups, from) / panel_keys * panel_keys;
+  };
+  for (std::int64_t begin = next_begin(0), end = 0; begin < block.shape.rows; begin = next_begin(end)) {
+    end = std::min(begin + step, block.shape.rows);
+    const KeyTile tile = load(block, chunk, {begin, end}, scratch);
     for (std::int64_t group = chunk.first; group < chunk.last; ++group) {
       const std::int64_t columns = attend_group(block, mask, chunk, group, tile, scratch.scores.data());
       pacer.worked(worker, 2 * group_rows * columns * layout_.head_dim);

@@ -8,40 +8,95 @@
 
 namespace annulus::kernels::simd {
 
-GroupMask::GroupMask(const VisibleRows& visible, const QueryLayout& layout, std::int64_t block_rows)
-    : visible_(visible), layout_(layout), reach_(static_cast<std::size_t>(layout.groups)) {
-  for (std::int64_t group = 0; group < layout.groups; ++group) {
-    Reach reach{{block_rows, 0}, {0, block_rows}};
-    for (std::int64_t r = 0; r < layout.rows_of_group(group); ++r) {
-      RowSpan seen;  // the last span of the row; with several spans, or none, no core is claimed
-      int spans = 0;
-      for (const RowSpan& span : visible.of_row(group * group_rows + r)) {
-        if (span.begin >= span.end) continue;
-        reach.hull = {std::min(reach.hull.begin, span.begin), std::max(reach.hull.end, span.end)};
-        seen = span;
-        ++spans;
-      }
-      if (spans != 1) seen = {};
-      reach.core = {std::max(reach.core.begin, seen.begin), std::min(reach.core.end, seen.end)};
-    }
-    reach_[static_cast<std::size_t>(group)] = reach;
+namespace {
+
+constexpr float hidden_score = -std::numeric_limits<float>::infinity();
+constexpr RowSpan nowhere{GroupMask::no_key, 0};  ///< what a hull grows from
+
+void add_to_hull(RowSpan& hull, const RowSpan& span) {
+  if (span.empty()) return;
+  hull = {std::min(hull.begin, span.begin), std::max(hull.end, span.end)};
+}
+
+void hide(float* row, std::int64_t from, std::int64_t to) {
+  if (from < to) std::fill(row + from, row + to, hidden_score);
+}
+
+/// Hides what lies between ranges, which ascend. `keys` are those of the row's scores.
+void hide_between(std::span<const RowSpan> spans, RowSpan keys, float* row) {
+  std::int64_t settled = keys.begin;
+  for (const RowSpan& span : spans) {
+    const RowSpan seen = span.within(keys);
+    if (seen.empty()) continue;
+    hide(row, settled - keys.begin, seen.begin - keys.begin);
+    settled = seen.end;
+  }
+  hide(row, settled - keys.begin, keys.end - keys.begin);
+}
+
+/// The same for spans of any steps: all are hidden, then the seen ones come back.
+void hide_all_but(std::span<const RowSpan> spans, RowSpan keys, float* row) {
+  float kept[score_stride];
+  std::copy_n(row, keys.end - keys.begin, kept);
+  hide(row, 0, keys.end - keys.begin);
+  for (const RowSpan& span : spans) {
+    const RowSpan seen = span.within(keys);
+    for (std::int64_t key = seen.begin; key < seen.end; key += seen.step) row[key - keys.begin] = kept[key - keys.begin];
   }
 }
 
-bool GroupMask::reaches(std::int64_t first, std::int64_t last, RowSpan keys) const {
-  return std::any_of(reach_.begin() + first, reach_.begin() + last,
-                     [&](const Reach& reach) { return reach.hull.begin < keys.end && keys.begin < reach.hull.end; });
+}  // namespace
+
+GroupMask::GroupMask(const VisibleRows& visible, const QueryLayout& layout, std::int64_t tile_groups)
+    : visible_(visible), layout_(layout) {
+  reach_.reserve(static_cast<std::size_t>(layout.groups * visible.per_row));
+  hulls_.resize(static_cast<std::size_t>(ceil_div(layout.groups, tile_groups) * visible.per_row), nowhere);
+  for (std::int64_t group = 0; group < layout.groups; ++group) {
+    for (std::int64_t k = 0; k < visible.per_row; ++k) {
+      reach_.push_back(reach_of(group, k));
+      add_to_hull(hulls_[static_cast<std::size_t>(group / tile_groups * visible.per_row + k)], reach_.back().hull);
+    }
+  }
+}
+
+GroupMask::Reach GroupMask::reach_of(std::int64_t group, std::int64_t k) const {
+  Reach reach{nowhere, {0, no_key}};
+  const std::int64_t first = group * group_rows;
+  for (std::int64_t row = first; row < first + layout_.rows_of_group(group); ++row) {
+    const RowSpan& span = visible_.spans[static_cast<std::size_t>(row * visible_.per_row + k)];
+    add_to_hull(reach.hull, span);
+    reach.core = {std::max(reach.core.begin, span.begin), span.step == 1 ? std::min(reach.core.end, span.end) : 0};
+  }
+  return reach;
+}
+
+std::int64_t GroupMask::next_key(std::int64_t tile, std::int64_t from) const {
+  std::int64_t next = no_key;
+  for (std::int64_t k = 0; k < visible_.per_row; ++k) {
+    const RowSpan& hull = hulls_[static_cast<std::size_t>(tile * visible_.per_row + k)];
+    if (from < hull.end) next = std::min(next, std::max(from, hull.begin));
+  }
+  return next;
+}
+
+bool GroupMask::all_see(std::int64_t group, RowSpan keys) const {
+  const auto first = reach_.begin() + group * visible_.per_row;
+  return std::any_of(first, first + visible_.per_row, [&](const Reach& reach) {
+    return reach.core.begin <= keys.begin && keys.end <= reach.core.end;
+  });
 }
 
 VisibleColumns GroupMask::columns(std::int64_t group, RowSpan keys) const {
-  const Reach& reach = reach_[static_cast<std::size_t>(group)];
   const bool whole_panels = (keys.end - keys.begin) % panel_keys == 0;
-  if (whole_panels && reach.core.begin <= keys.begin && keys.end <= reach.core.end) {
-    return {0, keys.end - keys.begin, false};
-  }
-  if (reach.hull.begin >= keys.end || keys.begin >= reach.hull.end) return {};
-  const std::int64_t first = group * group_rows;
+  if (whole_panels && all_see(group, keys)) return {0, keys.end - keys.begin, false};
   RowSpan hull;
+  const auto first_reach = reach_.begin() + group * visible_.per_row;
+  if (std::none_of(first_reach, first_reach + visible_.per_row, [&](const Reach& reach) {
+        return reach.hull.begin < keys.end && keys.begin < reach.hull.end;
+      })) {
+    return {};
+  }
+  const std::int64_t first = group * group_rows;
   const TileKind kind = classify(visible_, first, first + layout_.rows_of_group(group), keys, &hull);
   if (kind == TileKind::empty) return {};
   const std::int64_t begin = (hull.begin - keys.begin) / panel_keys * panel_keys;
@@ -49,22 +104,13 @@ VisibleColumns GroupMask::columns(std::int64_t group, RowSpan keys) const {
 }
 
 void GroupMask::apply(std::int64_t group, RowSpan keys, const VisibleColumns& columns, float* scores) const {
-  const std::int64_t origin = keys.begin + columns.begin;  // key of scores[0]
-  const std::int64_t end = columns.end - columns.begin;
-  const auto hide = [](float* row, std::int64_t from, std::int64_t to) {
-    if (from < to) std::fill(row + from, row + to, -std::numeric_limits<float>::infinity());
+  const RowSpan shown{keys.begin + columns.begin, keys.begin + columns.end};
+  const auto hide_unseen = [&](std::span<const RowSpan> spans, float* row) {
+    const bool ranges = std::all_of(spans.begin(), spans.end(), [](const RowSpan& span) { return span.step == 1; });
+    return ranges ? hide_between(spans, shown, row) : hide_all_but(spans, shown, row);
   };
   for (std::int64_t r = 0; r < layout_.rows_of_group(group); ++r) {
-    float* const row = scores + r * score_stride;
-    std::int64_t hidden = 0;  // columns before it are settled
-    for (const RowSpan& span : visible_.of_row(group * group_rows + r)) {
-      const std::int64_t from = std::max(span.begin, keys.begin) - origin;
-      const std::int64_t to = std::min(span.end, keys.end) - origin;
-      if (from >= to) continue;
-      hide(row, hidden, from);
-      hidden = to;
-    }
-    hide(row, hidden, end);
+    hide_unseen(visible_.of_row(group * group_rows + r), scores + r * score_stride);
   }
 }
 

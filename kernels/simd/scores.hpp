@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "kernels/simd/geometry.hpp"
@@ -16,25 +17,35 @@ struct VisibleColumns {
   bool empty() const { return begin >= end; }
 };
 
-/// The mask of one block by groups of 12 rows; answers most questions without looking at the rows again.
+/// The mask of one block by groups of 12 rows and by query tiles, some groups each; answers most questions without looking
+/// at the rows again. Nothing here takes time for keys that lie between what is seen.
 class GroupMask {
  public:
-  GroupMask(const VisibleRows& visible, const QueryLayout& layout, std::int64_t block_rows);
+  GroupMask(const VisibleRows& visible, const QueryLayout& layout, std::int64_t tile_groups);
 
-  /// True if some row of groups [first, last) may see some of `keys`.
-  bool reaches(std::int64_t first, std::int64_t last, RowSpan keys) const;
+  /// The first key from `from` on that rows of the query tile may see; no_key if there is none.
+  std::int64_t next_key(std::int64_t tile, std::int64_t from) const;
+  /// True if rows of the query tile may see some of `keys`.
+  bool reaches(std::int64_t tile, RowSpan keys) const { return next_key(tile, keys.begin) < keys.end; }
   VisibleColumns columns(std::int64_t group, RowSpan keys) const;
   /// Writes -infinity where a row of the group does not see a key; `scores` starts at column `columns.begin`.
   void apply(std::int64_t group, RowSpan keys, const VisibleColumns& columns, float* scores) const;
 
+  static constexpr std::int64_t no_key = std::numeric_limits<std::int64_t>::max();
+
  private:
+  /// What the k-th spans of a group's rows have in common.
   struct Reach {
     RowSpan hull;  ///< keys that some row sees lie in here
-    RowSpan core;  ///< keys that every row sees (one span per row), or empty
+    RowSpan core;  ///< keys that every row sees, or empty
   };
+  Reach reach_of(std::int64_t group, std::int64_t k) const;
+  bool all_see(std::int64_t group, RowSpan keys) const;
+
   const VisibleRows& visible_;
   const QueryLayout& layout_;
-  std::vector<Reach> reach_;
+  std::vector<Reach> reach_;    ///< [groups][per_row]
+  std::vector<RowSpan> hulls_;  ///< [query tiles][per_row]
 };
 
 /// The rule of the scores (Problem). The usual one, softmax_scale > 0 alone, is fused into the exponent.

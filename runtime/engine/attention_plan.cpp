@@ -18,6 +18,15 @@ AttentionSpec checked(AttentionSpec spec) {
   return spec;
 }
 
+/// Of the owner whose block takes most.
+std::int64_t spans_per_query(const Mask& mask, const Layout& k_layout) {
+  std::int64_t most = 1;
+  for (int owner = 0; owner < k_layout.ranks(); ++owner) {
+    most = std::max(most, BlockRows(mask, k_layout, owner).spans_per_query());
+  }
+  return most;
+}
+
 }  // namespace
 
 AttentionPlan::AttentionPlan(AttentionSpec spec, LayoutSpec layout, RingSchedule ring)
@@ -117,8 +126,8 @@ std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int 
   kernels::Problem problem = plan.problem({});
   block.rows = plan.k_layout().max_rows();
   problem.q_rows = plan.q_layout().max_rows();
-  const std::uint64_t masks =
-      checked_product({problem.q_rows, Mask::spans_per_query, static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
+  const std::uint64_t masks = checked_product(
+      {problem.q_rows, spans_per_query(plan.mask(), plan.k_layout()), static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
   const std::uint64_t positions = spec.alibi_slopes.empty() ? 0 : checked_product({problem.q_rows + block.rows, 8});
   const std::uint64_t fixed = masks + positions + table.pass_bytes(problem, direction);
   if (plan.halo()) {

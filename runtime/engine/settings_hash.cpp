@@ -43,6 +43,10 @@ std::uint64_t settings_hash(const AttentionSpec& spec, LayoutSpec layout, std::s
   }
   words.add(static_cast<std::int64_t>(spec.dtype));
   words.add(std::int64_t{spec.mask.causal});
+  for (const std::int64_t size : {spec.mask.window_size.left, spec.mask.window_size.right, spec.mask.chunk_size,
+                                  spec.mask.sink_tokens, spec.mask.global_tokens, spec.mask.stride}) {
+    words.add(size);
+  }
   words.add_all(spec.mask.cu_seqlens);
   words.add(std::int64_t{spec.softmax_scale.has_value()});
   words.add(spec.softmax_scale.value_or(0));

@@ -19,10 +19,9 @@ HaloPlan halo_plan(const Layout& layout, int rank, const std::function<RowSet(in
 }
 
 RowSet needed_rows(const Mask& mask, const RowSet& queries) {
-  std::vector<PosSpan> spans;
-  for (const PosSpan& span : queries.spans()) {
-    const std::vector<PosSpan> keys = needed_keys(mask, span);
-    spans.insert(spans.end(), keys.begin(), keys.end());
+  std::vector<PosRange> spans;
+  for (const PosRange& range : queries.spans()) {
+    for (const PosSpan& keys : needed_keys(mask, {range.begin, range.end})) spans.push_back({keys.begin, keys.end});
   }
   return RowSet(std::move(spans));
 }

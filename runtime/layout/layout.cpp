@@ -110,7 +110,7 @@ std::vector<Piece> Layout::pieces(int rank) const {
 }
 
 RowSet Layout::row_set(int rank) const {
-  std::vector<PosSpan> spans;
+  std::vector<PosRange> spans;
   for (const Piece& piece : pieces(rank)) spans.push_back({piece.pos, piece.pos + piece.rows});
   return RowSet(std::move(spans));
 }

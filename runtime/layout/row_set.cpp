@@ -7,10 +7,10 @@
 
 namespace annulus {
 
-RowSet::RowSet(std::vector<PosSpan> spans) {
-  std::erase_if(spans, [](const PosSpan& span) { return span.begin >= span.end; });
-  std::sort(spans.begin(), spans.end(), [](const PosSpan& a, const PosSpan& b) { return a.begin < b.begin; });
-  for (const PosSpan& span : spans) {
+RowSet::RowSet(std::vector<PosRange> spans) {
+  std::erase_if(spans, [](const PosRange& span) { return span.begin >= span.end; });
+  std::sort(spans.begin(), spans.end(), [](const PosRange& a, const PosRange& b) { return a.begin < b.begin; });
+  for (const PosRange& span : spans) {
     const std::int64_t settled = pieces_.empty() ? span.begin - 1 : pieces_.back().pos + pieces_.back().rows;
     if (span.end <= settled) continue;
     if (span.begin <= settled && !pieces_.empty()) {
@@ -23,8 +23,8 @@ RowSet::RowSet(std::vector<PosSpan> spans) {
   }
 }
 
-std::vector<PosSpan> RowSet::spans() const {
-  std::vector<PosSpan> all;
+std::vector<PosRange> RowSet::spans() const {
+  std::vector<PosRange> all;
   for (const Piece& piece : pieces_) all.push_back({piece.pos, piece.pos + piece.rows});
   return all;
 }
@@ -54,14 +54,14 @@ std::vector<std::int64_t> RowSet::positions() const {
 }
 
 RowSet unite(const RowSet& a, const RowSet& b) {
-  std::vector<PosSpan> spans = a.spans();
-  const std::vector<PosSpan> more = b.spans();
+  std::vector<PosRange> spans = a.spans();
+  const std::vector<PosRange> more = b.spans();
   spans.insert(spans.end(), more.begin(), more.end());
   return RowSet(std::move(spans));
 }
 
 RowSet intersect(const RowSet& a, const RowSet& b) {
-  std::vector<PosSpan> common;
+  std::vector<PosRange> common;
   auto i = a.pieces().begin();
   auto j = b.pieces().begin();
   while (i != a.pieces().end() && j != b.pieces().end()) {
@@ -74,7 +74,7 @@ RowSet intersect(const RowSet& a, const RowSet& b) {
 }
 
 RowSet without(const RowSet& a, const RowSet& b) {
-  std::vector<PosSpan> rest;
+  std::vector<PosRange> rest;
   auto j = b.pieces().begin();
   for (const Piece& piece : a.pieces()) {
     std::int64_t begin = piece.pos;

@@ -8,10 +8,10 @@
 namespace annulus {
 
 /// Range of positions [begin, end).
-struct PosSpan {
+struct PosRange {
   std::int64_t begin = 0;
   std::int64_t end = 0;
-  friend bool operator==(const PosSpan&, const PosSpan&) = default;
+  friend bool operator==(const PosRange&, const PosRange&) = default;
 };
 
 /// Consecutive positions in consecutive rows: rows [row, row + rows) hold positions [pos, pos + rows).
@@ -27,13 +27,13 @@ class RowSet {
  public:
   RowSet() = default;
   /// Spans in any order; empty ones are dropped, those that overlap or touch are merged.
-  explicit RowSet(std::vector<PosSpan> spans);
+  explicit RowSet(std::vector<PosRange> spans);
 
   std::int64_t rows() const { return rows_; }
   bool empty() const { return rows_ == 0; }
   /// Runs of consecutive positions, ascending; neighbours do not touch.
   const std::vector<Piece>& pieces() const { return pieces_; }
-  std::vector<PosSpan> spans() const;
+  std::vector<PosRange> spans() const;
 
   /// Rows that hold positions below `pos`.
   std::int64_t rows_before(std::int64_t pos) const;

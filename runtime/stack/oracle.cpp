@@ -37,17 +37,26 @@ void rotate_row(const Rope& rope, std::int64_t head_dim, std::int64_t pos, std::
   }
 }
 
+/// Calls visit(row) for every visible row, in the same order each time.
+template <class Visit>
+void for_each_row(const KeyRows& keys, Visit&& visit) {
+  for (const kernels::RowSpan& span : keys.visible) {
+    for (std::int64_t row = span.begin; row < span.end; row += span.step) visit(row);
+  }
+}
+
 template <class T>
 void scores_of(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys, std::span<double> scores) {
   const double scale = spec.softmax_scale.value_or(1 / std::sqrt(static_cast<double>(spec.head_dim)));
-  const T* k = reinterpret_cast<const T*>(keys.k) + keys.visible.begin * keys.stride;
-  for (double& score : scores) {
+  auto score = scores.begin();
+  for_each_row(keys, [&](std::int64_t row) {
+    const T* k = reinterpret_cast<const T*>(keys.k) + row * keys.stride;
     double dot = 0;
     for (std::size_t i = 0; i < q.size(); ++i) dot += q[i] * to_double(k[i]);
-    score = scale * dot;
-    if (spec.softcap > 0) score = spec.softcap * std::tanh(score / spec.softcap);
-    k += keys.stride;
-  }
+    *score = scale * dot;
+    if (spec.softcap > 0) *score = spec.softcap * std::tanh(*score / spec.softcap);
+    ++score;
+  });
 }
 
 double largest(std::span<const double> values) {
@@ -58,12 +67,13 @@ double largest(std::span<const double> values) {
 
 template <class T>
 void weigh(std::span<const double> scores, const KeyRows& keys, AttentionParts& parts) {
-  const T* v = reinterpret_cast<const T*>(keys.v) + keys.visible.begin * keys.stride;
   AttentionPart& exact = parts.exact;
   AttentionPart& plain = parts.plain;
-  for (const double score : scores) {
-    const double p = std::exp(score - exact.max);
-    const double plain_p = std::exp(to_double(from_double<T>(score)) - plain.max);
+  auto score = scores.begin();
+  for_each_row(keys, [&](std::int64_t row) {
+    const T* v = reinterpret_cast<const T*>(keys.v) + row * keys.stride;
+    const double p = std::exp(*score - exact.max);
+    const double plain_p = std::exp(to_double(from_double<T>(*score)) - plain.max);
     const double rounded_p = to_double(from_double<T>(plain_p));
     exact.sum += p;
     plain.sum += plain_p;
@@ -73,8 +83,8 @@ void weigh(std::span<const double> scores, const KeyRows& keys, AttentionParts& 
       plain.weighted[i] += rounded_p * value;
       parts.magnitude[i] += p * std::abs(value);
     }
-    v += keys.stride;
-  }
+    ++score;
+  });
 }
 }  // namespace
 
@@ -104,8 +114,9 @@ std::vector<double> residual_row(const ModelSpec& model, const LayerWeights& wei
 
 AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys, double sink,
                            std::span<double> scores) {
-  const std::int64_t count = keys.visible.end - keys.visible.begin;
-  scores = scores.first(static_cast<std::size_t>(std::max<std::int64_t>(count, 0)));
+  std::int64_t count = 0;
+  for (const kernels::RowSpan& span : keys.visible) count += span.rows();
+  scores = scores.first(static_cast<std::size_t>(count));
   AttentionParts parts;
   for (std::vector<double>* sums : {&parts.exact.weighted, &parts.plain.weighted, &parts.magnitude})
     sums->resize(q.size());

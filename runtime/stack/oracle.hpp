@@ -44,10 +44,10 @@ struct KeyRows {
   const std::byte* k;
   const std::byte* v;
   std::int64_t stride;
-  kernels::RowSpan visible;
+  std::span<const kernels::RowSpan> visible;  ///< rows, as VisibleRows::of_row gives them
 };
 inline constexpr double no_sink = -std::numeric_limits<double>::infinity();
-/// `scores` is scratch of at least visible.end - visible.begin elements. `sink` is the logit of the head's learned sink
+/// `scores` is scratch of at least as many elements as rows are visible. `sink` is the logit of the head's learned sink
 /// on one rank, no_sink on the others: it counts once. Local.
 AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q, const KeyRows& keys, double sink,
                            std::span<double> scores);

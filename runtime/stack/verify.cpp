@@ -39,8 +39,10 @@ Verifier::Verifier(const Communicator& comm, const ModelSpec& model, const Layou
       workers_(workers),
       global_mask_(model.attention.mask, layout.seq_len(), layout.seq_len()),
       local_mask_(model.local_mask, layout.seq_len(), layout.seq_len()),
-      samples_(sample_rows(layout, model.attention.batch, rows, seed)),
-      shard_rows_(layout.rows(comm.rank())) {
+      own_rows_(layout.row_set(comm.rank())),
+      global_keys_(global_mask_, layout, comm.rank()),
+      local_keys_(local_mask_, layout, comm.rank()),
+      samples_(sample_rows(layout, model.attention.batch, rows, seed)) {
   for (std::size_t i = 0; i < samples_.size(); ++i) {
     if (layout.owner(samples_[i].pos) == comm.rank()) own_.push_back(i);
   }
@@ -53,10 +55,10 @@ std::uint64_t Verifier::bytes(const ModelSpec& model, std::int64_t shard_rows, s
 }
 
 template <class Body>
-void Verifier::for_each_own(Body&& body) const {
+void Verifier::for_each_own(const LayerView& layer, Body&& body) const {
   workers_.for_each(static_cast<std::int64_t>(own_.size()), [&](std::int64_t task, int) {
     const std::size_t sample = own_[static_cast<std::size_t>(task)];
-    body(sample, samples_[sample].batch * shard_rows_ + layout_.row(samples_[sample].pos));
+    body(sample, samples_[sample].batch * layer.rows.rows() + layer.rows.rows_before(samples_[sample].pos));
   });
 }
 
@@ -72,7 +74,7 @@ LayerErrors Verifier::check(const LayerView& layer) const {
 void Verifier::check_projections(const LayerView& layer, Comparison& comparison) const {
   const DType dtype = model_.attention.dtype;
   const LayerSpec spec = model_.layer(layer.index);
-  for_each_own([&](std::size_t sample, std::int64_t row) {
+  for_each_own(layer, [&](std::size_t sample, std::int64_t row) {
     const Row x = load_row(layer.x_in, dtype, row, model_.width());
     const QkvRow expected = project_row(spec, layer.weights, x, samples_[sample].pos);
     const auto compare = [&](Stage stage, const Buffer<std::byte>& tensor, const Row& exact) {
@@ -88,7 +90,7 @@ void Verifier::check_projections(const LayerView& layer, Comparison& comparison)
 std::vector<double> Verifier::gather_queries(const LayerView& layer) const {
   const auto width = static_cast<std::size_t>(model_.width());
   Row queries(samples_.size() * width);
-  for_each_own([&](std::size_t sample, std::int64_t row) {
+  for_each_own(layer, [&](std::size_t sample, std::int64_t row) {
     const Row q = load_row(layer.qkv.q.data(), model_.attention.dtype, row, model_.width());
     std::copy(q.begin(), q.end(), queries.begin() + static_cast<std::ptrdiff_t>(sample * width));
   });
@@ -96,28 +98,39 @@ std::vector<double> Verifier::gather_queries(const LayerView& layer) const {
   return queries;
 }
 
-kernels::RowSpan Verifier::visible_rows(const Mask& mask, const Sample& sample) const {
-  const PosSpan keys = mask.visible_keys(sample.pos);
-  const auto rows_before = [&](std::int64_t pos) { return layout_.rows_before(comm_.rank(), pos); };
-  return {rows_before(keys.begin), rows_before(keys.end)};
+/// Keys of this rank's shard alone: those of a halo are counted where they are owned.
+std::vector<kernels::RowSpan> Verifier::visible_rows(const LayerView& layer, const Sample& sample) const {
+  std::vector<kernels::RowSpan> own;
+  (model_.kind(layer.index) == LayerKind::local ? local_keys_ : global_keys_).append(sample.pos, own);
+  if (layer.rows == own_rows_) return own;
+  std::vector<kernels::RowSpan> held;
+  for (const Piece& piece : own_rows_.pieces()) {
+    const std::int64_t shift = layer.rows.rows_before(piece.pos) - piece.row;
+    for (const kernels::RowSpan& span : own) {
+      ANNULUS_EXPECT(span.step == 1);  // a stride leaves no resident halo
+      held.push_back({std::max(span.begin, piece.row) + shift, std::min(span.end, piece.row + piece.rows) + shift});
+    }
+  }
+  std::erase_if(held, [](const kernels::RowSpan& span) { return span.begin >= span.end; });
+  return held;
 }
 
 void Verifier::check_attention(const LayerView& layer, Comparison& comparison) const {
   const AttentionSpec& spec = model_.attention;
   const auto heads = static_cast<std::size_t>(spec.heads);
   const auto head_dim = static_cast<std::size_t>(spec.head_dim);
-  const Mask& mask = mask_of(layer.index);
   const Row queries = gather_queries(layer);
   std::vector<AttentionParts> parts(samples_.size() * heads);
-  std::vector<Row> scores(static_cast<std::size_t>(workers_.size()), Row(static_cast<std::size_t>(shard_rows_)));
+  std::vector<Row> scores(static_cast<std::size_t>(workers_.size()), Row(static_cast<std::size_t>(layer.rows.rows())));
   const std::int64_t item = static_cast<std::int64_t>(size_of(spec.dtype));
   workers_.for_each(static_cast<std::int64_t>(parts.size()), [&](std::int64_t task, int worker) {
     const auto i = static_cast<std::size_t>(task);
     const Sample& sample = samples_[i / heads];
     const std::int64_t kv_head = task % spec.heads / (spec.heads / spec.kv_heads);
-    const std::int64_t first = sample.batch * shard_rows_ * model_.kv_width() + kv_head * spec.head_dim;
+    const std::int64_t first = sample.batch * layer.rows.rows() * model_.kv_width() + kv_head * spec.head_dim;
+    const std::vector<kernels::RowSpan> visible = visible_rows(layer, sample);
     const KeyRows keys{layer.qkv.k.data() + first * item, layer.qkv.v.data() + first * item, model_.kv_width(),
-                       visible_rows(mask, sample)};
+                       visible};
     const std::span q(queries.data() + i * head_dim, head_dim);
     const bool counts_sink = spec.sink && layout_.owner(sample.pos) == comm_.rank();
     const double sink = counts_sink ? static_cast<double>(layer.weights.sink[i % heads]) : no_sink;
@@ -129,11 +142,11 @@ void Verifier::check_attention(const LayerView& layer, Comparison& comparison) c
 
 void Verifier::compare_attention(const LayerView& layer, const MergedParts& merged, Comparison& comparison) const {
   const auto heads = static_cast<std::size_t>(model_.attention.heads);
-  for_each_own([&](std::size_t sample, std::int64_t row) {
+  for_each_own(layer, [&](std::size_t sample, std::int64_t row) {
     const std::int64_t batch = samples_[sample].batch;
-    const float* lse = layer.lse + batch * model_.attention.heads * shard_rows_ + (row - batch * shard_rows_);
+    const float* lse = layer.lse + batch * model_.attention.heads * layer.rows.rows() + (row - batch * layer.rows.rows());
     Row out, plain_out, magnitude, stored_lse, exact_lse, plain_lse;
-    for (std::size_t head = 0; head < heads; ++head, lse += shard_rows_) {
+    for (std::size_t head = 0; head < heads; ++head, lse += layer.rows.rows()) {
       const std::size_t i = sample * heads + head;
       merged.exact_out(i, out);
       merged.plain_out(i, plain_out);
@@ -149,7 +162,7 @@ void Verifier::compare_attention(const LayerView& layer, const MergedParts& merg
 
 void Verifier::check_residual(const LayerView& layer, Comparison& comparison) const {
   const DType dtype = model_.attention.dtype;
-  for_each_own([&](std::size_t sample, std::int64_t row) {
+  for_each_own(layer, [&](std::size_t sample, std::int64_t row) {
     const Row x = load_row(layer.x_in, dtype, row, model_.width());
     const Row expected = residual_row(model_, layer.weights, x, load_row(layer.out, row, model_.width()));
     const Row stored = load_row(layer.x_out, dtype, row, model_.width());

@@ -26,6 +26,8 @@ class Verifier {
   /// `comm`, `model`, `layout` and `workers` outlive this; `rows` and `seed` as for sample_rows.
   Verifier(const Communicator& comm, const ModelSpec& model, const Layout& layout, Workers& workers, std::int64_t rows,
            std::uint64_t seed);
+  Verifier(const Verifier&) = delete;
+  Verifier& operator=(const Verifier&) = delete;
 
   const std::vector<Sample>& samples() const { return samples_; }
 
@@ -37,18 +39,15 @@ class Verifier {
   static std::uint64_t bytes(const ModelSpec& model, std::int64_t shard_rows, std::int64_t samples, int workers);
 
  private:
-  /// Calls body(sample, row of this shard in [0, batch * rows)) for every sample of this rank, shared by the workers.
+  /// Calls body(sample, its row among the layer's [batch * rows]) for every sample of this rank, shared by the workers.
   template <class Body>
-  void for_each_own(Body&& body) const;
+  void for_each_own(const LayerView& layer, Body&& body) const;
   void check_projections(const LayerView& layer, Comparison& comparison) const;
   void check_attention(const LayerView& layer, Comparison& comparison) const;
   void compare_attention(const LayerView& layer, const MergedParts& merged, Comparison& comparison) const;
   void check_residual(const LayerView& layer, Comparison& comparison) const;
   std::vector<double> gather_queries(const LayerView& layer) const;
-  const Mask& mask_of(std::int64_t layer) const {
-    return model_.kind(layer) == LayerKind::local ? local_mask_ : global_mask_;
-  }
-  kernels::RowSpan visible_rows(const Mask& mask, const Sample& sample) const;
+  std::vector<kernels::RowSpan> visible_rows(const LayerView& layer, const Sample& sample) const;
 
   const Communicator& comm_;
   const ModelSpec& model_;
@@ -56,9 +55,11 @@ class Verifier {
   Workers& workers_;
   Mask global_mask_;
   Mask local_mask_;
+  RowSet own_rows_;
+  BlockRows global_keys_;  ///< of this rank's shard
+  BlockRows local_keys_;
   std::vector<Sample> samples_;
   std::vector<std::size_t> own_;  ///< samples whose row this rank keeps
-  std::int64_t shard_rows_;
 };
 
 }  // namespace annulus::stack

@@ -101,6 +101,45 @@ TEST_P(Backends, DocumentsHideTilesAndRows) {
   judge(table(), test, "documents");
 }
 
+/// Every rule of DESIGN section 5 alone and with others, over blocks whose edges cut tiles and windows.
+const std::vector<std::pair<const char*, OracleMask>> local_masks{
+    {"window", {.left = 40, .right = 9}},
+    {"causal window", {.causal = true, .left = 70}},
+    {"window of one token", {.left = 0, .right = 0}},
+    {"window open to the left", {.left = -1, .right = 3}},
+    {"chunks", {.chunk_size = 37}},
+    {"causal chunks and window", {.causal = true, .left = 20, .right = 0, .chunk_size = 64}},
+    {"sinks far from the window", {.causal = true, .left = 30, .right = 0, .sink_tokens = 4}},
+    {"global tokens", {.left = 10, .right = 10, .global_tokens = 3}},
+    {"causal stride", {.causal = true, .left = 12, .right = 0, .stride = 7}},
+    {"stride longer than a tile", {.left = 5, .right = 5, .stride = 270}},
+    {"all of them", {.left = 9, .right = 4, .chunk_size = 50, .sink_tokens = 2, .global_tokens = 5, .stride = 11}},
+    {"all of them in documents",
+     {.causal = true, .left = 9, .right = 0, .sink_tokens = 2, .global_tokens = 5, .stride = 3, .cu_seqlens = {0, 7, 190, 430}}},
+};
+
+TEST_P(Backends, LocalMasks) {
+  for (const auto& [what, mask] : local_masks) {
+    ContractCase test = small_case(430, 430, 24);
+    test.problem.mask = mask;
+    test.blocks = cut_blocks(430, {60, 75, 290});
+    test.workers = 2;
+    judge(table(), test, what);
+  }
+}
+
+TEST_P(Backends, KeysBetweenSinksAndWindowAreNotRead) {
+  ContractCase test = small_case(64, 2000, 16);
+  test.problem.mask = {.causal = true, .left = 50, .sink_tokens = 4};
+  prepare(test);
+  for (std::size_t i = 1024 * 16; i < 1800 * 16; ++i) test.tensors.k[i] = test.tensors.v[i] = NAN;  // whole tiles of any backend
+  const OracleResult got = run_contract(table(), test);
+  for (const auto* results : {&got.out, &got.dq}) {
+    for (const double x : *results) ASSERT_TRUE(std::isfinite(x));
+  }
+  for (std::size_t i = 1024 * 16; i < 1800 * 16; ++i) ASSERT_EQ(got.dk[i], 0);
+}
+
 TEST_P(Backends, RowsThatSeeNothing) {
   ContractCase test = small_case(100, 40, 24);  // queries 0..59 stand before all keys
   test.blocks = cut_blocks(40, {7});

@@ -37,14 +37,24 @@ TEST(Classify, NoRowsOrNoKeysAreEmpty) {
   EXPECT_EQ(classify({spans, 1}, 0, 1, {3, 3}), TileKind::empty);
 }
 
-/// Two sorted disjoint spans per row, some of them empty.
+TEST(Classify, StepsLeaveGapsBetweenThem) {
+  const std::vector<RowSpan> spans{{1, 9, 3}, {2, 9, 3}, {3, 9, 3}};
+  RowSpan hull;
+  EXPECT_EQ(classify({spans, 1}, 0, 1, {2, 9}, &hull), TileKind::partial);
+  EXPECT_EQ(hull, (RowSpan{4, 8}));
+  EXPECT_EQ(classify({spans, 1}, 0, 1, {5, 7}), TileKind::empty);
+  EXPECT_EQ(classify({spans, 1}, 0, 1, {4, 5}), TileKind::full);
+  EXPECT_EQ(classify({spans, 3}, 0, 1, {1, 9}), TileKind::full) << "together they hold every key";
+}
+
+/// Two disjoint spans per row, the first of any step, some of them empty.
 std::vector<RowSpan> random_spans(std::int64_t rows, std::int64_t keys, std::mt19937_64& random) {
   std::vector<RowSpan> spans;
   std::uniform_int_distribution<std::int64_t> any(0, keys);
   for (std::int64_t row = 0; row < rows; ++row) {
     std::array<std::int64_t, 4> cuts{any(random), any(random), any(random), any(random)};
     std::ranges::sort(cuts);
-    spans.push_back({cuts[0], cuts[1]});
+    spans.push_back({cuts[0], cuts[1], 1 + any(random) % 4});
     spans.push_back({cuts[2], cuts[3]});
   }
   return spans;
@@ -62,7 +72,7 @@ TEST(Classify, AgreesWithPairsOneByOne) {
     for (std::int64_t row = 1; row < 4; ++row) {
       for (std::int64_t key = keys.begin; key < keys.end; ++key) {
         const bool seen = std::ranges::any_of(
-            visible.of_row(row), [key](const RowSpan& span) { return span.begin <= key && key < span.end; });
+            visible.of_row(row), [key](const RowSpan& span) { return span.holds(key); });
         pairs += seen ? 1 : 0;
         if (seen) want = {std::min(want.begin, key), std::max(want.end, key + 1)};
       }

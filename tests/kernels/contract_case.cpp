@@ -62,6 +62,23 @@ void scatter(const TensorView& view, std::int64_t seq, std::span<const std::int6
   }
 }
 
+/// Single rows at equal distances, of which a stride leaves many, become one span each.
+void join_progressions(std::vector<RowSpan>& runs) {
+  std::vector<RowSpan> joined;
+  for (const RowSpan& run : runs) {
+    if (!joined.empty() && run.rows() == 1) {
+      RowSpan& last = joined.back();
+      const std::int64_t distance = run.begin - (last.end - 1);
+      if (last.rows() == 1 || (last.step > 1 && last.step == distance)) {
+        last = {last.begin, run.end, distance};
+        continue;
+      }
+    }
+    joined.push_back(run);
+  }
+  runs = std::move(joined);
+}
+
 /// Spans by asking the predicate for every pair: runs of visible rows of the block.
 std::vector<RowSpan> spans_of(const OracleProblem& problem, const BlockKeys& keys, std::int64_t* per_row) {
   std::vector<std::vector<RowSpan>> runs(static_cast<std::size_t>(problem.seq_q));
@@ -73,6 +90,7 @@ std::vector<RowSpan> spans_of(const OracleProblem& problem, const BlockKeys& key
       if (runs[q].empty() || runs[q].back().end != row) runs[q].push_back({row, row});
       runs[q].back().end = row + 1;
     }
+    join_progressions(runs[q]);
     *per_row = std::max(*per_row, static_cast<std::int64_t>(runs[q].size()));
   }
   std::vector<RowSpan> spans;

@@ -43,7 +43,7 @@ TEST(SimdAttention, AgreesAtTheEdgesOfTiles) {
 }
 
 TEST(SimdAttention, AgreesForEveryMaskAndElementType) {
-  for (const MaskKind mask : {MaskKind::full, MaskKind::causal, MaskKind::window, MaskKind::two_spans}) {
+  for (const MaskKind mask : {MaskKind::full, MaskKind::causal, MaskKind::window, MaskKind::two_spans, MaskKind::strided}) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       check_against_reference({.batch = 2,
                                .q_rows = 300,
@@ -81,7 +81,7 @@ TEST(SimdAttention, StandsLogitsOfThirtyThousand) {
 
 TEST(SimdAttention, GivesTheSameBitsForAnyNumberOfWorkers) {
   for (const kernels::KernelTable* row : simd_rows()) {
-    for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
+    for (const MaskKind mask : {MaskKind::full, MaskKind::causal, MaskKind::strided}) {
       const SimdCase c{.q_rows = 500,
                        .block_rows = {300, 450},
                        .heads = 4,

@@ -27,7 +27,7 @@ inline std::vector<const kernels::KernelTable*> simd_rows() {
   return rows;
 }
 
-enum class MaskKind { full, causal, window, two_spans };
+enum class MaskKind { full, causal, window, two_spans, strided };
 
 struct SimdCase {
   std::int64_t batch = 1;
@@ -132,8 +132,8 @@ class SimdRun {
     fill_random(block.v.view(), 7, Role::v, block.positions);
     for (std::int64_t i = 0; i < c_.q_rows; ++i) {
       for (const kernels::RowSpan& span : visible(i)) {
-        const std::int64_t begin = std::clamp<std::int64_t>(span.begin - first, 0, rows);
-        block.spans.push_back({begin, std::clamp<std::int64_t>(span.end - first, begin, rows)});
+        const kernels::RowSpan cut = span.within({first, first + rows});
+        block.spans.push_back(cut.empty() ? kernels::RowSpan{} : kernels::RowSpan{cut.begin - first, cut.end - first, cut.step});
       }
     }
     blocks_.push_back(std::move(block));
@@ -146,6 +146,7 @@ class SimdRun {
       case MaskKind::full: return {{0, end}, {end, end}};
       case MaskKind::causal: return {{0, i + 1}, {i + 1, i + 1}};
       case MaskKind::window: return {{i - 20, i - 7}, {i, i}};  // the first rows see nothing
+      case MaskKind::strided: return {{i % 9, i - 20, 9}, {std::max<std::int64_t>(i - 20, 0), i + 1}};
       case MaskKind::two_spans: return {{0, std::min<std::int64_t>(5, i)}, {i + 3, i + 40}};
     }
     return {};

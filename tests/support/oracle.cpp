@@ -154,13 +154,23 @@ class Plain {
 
 }  // namespace
 
+/// base and (local or extra), word by word; differences rather than sums, so that huge sizes do not wrap.
 bool OracleMask::visible(std::int64_t i, std::int64_t j) const {
-  if (causal && j > i) return false;
-  // Two positions share a document if the same number of documents end at or before them.
-  const auto document = [this](std::int64_t pos) {
+  // Two positions share a document if the same number of documents start at or before them.
+  const auto started = [this](std::int64_t pos) {
     return std::ranges::count_if(cu_seqlens, [pos](std::int64_t start) { return start <= pos; });
   };
-  return document(i) == document(j);
+  if ((causal && j > i) || started(i) != started(j)) return false;
+  const std::int64_t start = cu_seqlens.empty() ? 0 : cu_seqlens[static_cast<std::size_t>(started(i) - 1)];
+  const std::int64_t own_i = i - start;
+  const std::int64_t own_j = j - start;
+  const auto chunk_of = [this](std::int64_t x) { return x / chunk_size - (x % chunk_size < 0 ? 1 : 0); };
+  const bool in_window = (left < 0 || i - j <= left) && (right < 0 || j - i <= right);
+  const bool in_chunk = chunk_size == 0 || chunk_of(own_i) == chunk_of(own_j);
+  const bool is_sink = own_j < sink_tokens;
+  const bool is_global = (0 <= own_i && own_i < global_tokens) || own_j < global_tokens;
+  const bool on_stride = stride > 0 && (i - j) % stride == 0;
+  return (in_window && in_chunk) || is_sink || is_global || on_stride;
 }
 
 OracleResult oracle(const OracleProblem& problem, const OracleTensors& tensors) {

@@ -13,6 +13,12 @@ namespace annulus::test {
 /// Who sees whom, as a predicate on one pair of positions (both in key coordinates).
 struct OracleMask {
   bool causal = false;
+  std::int64_t left = -1;  ///< of the window; -1: open
+  std::int64_t right = -1;
+  std::int64_t chunk_size = 0;  ///< 0: none, as all below
+  std::int64_t sink_tokens = 0;
+  std::int64_t global_tokens = 0;
+  std::int64_t stride = 0;
   std::vector<std::int64_t> cu_seqlens = {};  ///< empty: one document
 
   bool visible(std::int64_t i, std::int64_t j) const;

@@ -39,8 +39,8 @@ struct Rows {
 
 /// Every rank needs a window of 7 before its own first row and the first 2 rows of the sequence.
 RowSet window_and_sinks(const Layout& layout, int rank) {
-  std::vector<PosSpan> spans{{0, 2}};
-  for (const PosSpan& own : layout.row_set(rank).spans()) spans.push_back({std::max<std::int64_t>(0, own.begin - 7), own.end});
+  std::vector<PosRange> spans{{0, 2}};
+  for (const PosRange& own : layout.row_set(rank).spans()) spans.push_back({std::max<std::int64_t>(0, own.begin - 7), own.end});
   return RowSet(spans);
 }
 

@@ -27,9 +27,9 @@ class Draw {
   explicit Draw(unsigned seed) : draw_(seed) {}
   std::int64_t below(std::int64_t limit) { return static_cast<std::int64_t>(draw_() % static_cast<unsigned>(limit)); }
   /// Spans in any order, some empty, some overlapping or touching.
-  std::vector<PosSpan> spans() {
-    std::vector<PosSpan> all(static_cast<std::size_t>(below(6)));
-    for (PosSpan& span : all) span = {below(longest), below(longest)};
+  std::vector<PosRange> spans() {
+    std::vector<PosRange> all(static_cast<std::size_t>(below(6)));
+    for (PosRange& span : all) span = {below(longest), below(longest)};
     return all;
   }
 
@@ -42,9 +42,9 @@ TEST(RowSet, HoldsTheUnionOfItsSpansInAscendingRows) {
   Draw draw(seed);
   for (int round = 0; round < 300; ++round) {
     SCOPED_TRACE("seed " + std::to_string(seed) + " round " + std::to_string(round));
-    const std::vector<PosSpan> spans = draw.spans();
+    const std::vector<PosRange> spans = draw.spans();
     Positions want;
-    for (const PosSpan& span : spans) {
+    for (const PosRange& span : spans) {
       for (std::int64_t pos = span.begin; pos < span.end; ++pos) want.insert(pos);
     }
     const RowSet rows(spans);
