@@ -128,7 +128,6 @@ VisibleKeys Mask::visible_keys(std::int64_t q) const {
 VisibleKeys Mask::with_extras(std::int64_t i, PosSpan document, PosSpan base) const {
   VisibleKeys keys;
   keys.local = cut(local_keys(i, document), base);
-  if (keys.local.empty()) keys.local = {base.end, base.end};
   keys.prefix = cut({document.begin, document.begin + prefix_}, base);
   const bool is_global = document.begin <= i && i < document.begin + sizes_.global_tokens;
   if (is_global) keys.prefix = base;

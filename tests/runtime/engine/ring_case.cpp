@@ -9,6 +9,7 @@
 
 #include "tests/support/compare.hpp"
 #include "tests/support/oracle.hpp"
+#include "tests/support/random_masks.hpp"
 #include "tests/support/random_tensors.hpp"
 
 namespace annulus::test {
@@ -63,7 +64,7 @@ OracleProblem oracle_problem(const AttentionSpec& spec) {
           .heads = spec.heads,
           .kv_heads = spec.kv_heads,
           .head_dim = spec.head_dim,
-          .mask = {spec.mask.causal, spec.mask.cu_seqlens},
+          .mask = oracle_mask(spec.mask),
           .softmax_scale = spec.softmax_scale,
           .softcap = spec.softcap,
           .alibi_slopes = spec.alibi_slopes,
@@ -125,8 +126,8 @@ std::string RingCase::describe() const {
     return text;
   };
   return list({spec.batch, spec.seq_q, spec.seq_k, spec.heads, spec.kv_heads, spec.head_dim}) + " " +
-         std::string(name(spec.dtype)) + " " + (spec.mask.causal ? "causal " : "full ") +
-         std::to_string(spec.mask.cu_seqlens.size()) + " cuts, " + std::string(name(layout.kind)) + "/" +
+         std::string(name(spec.dtype)) + " " + Mask(spec.mask, spec.seq_q, spec.seq_k).describe() + ", " +
+         std::string(name(layout.kind)) + "/" +
          std::to_string(layout.stripe) + ", " + execution.backend + ", " + std::string(name(execution.exchange)) +
          (spec.softcap > 0 ? ", softcap" : "") + (spec.alibi_slopes.empty() ? "" : ", alibi") +
          (spec.sink ? ", sink" : "") + ", seed " + std::to_string(seed);
