@@ -19,6 +19,7 @@ using Json = nlohmann::ordered_json;
 struct LayerReport {
   std::int64_t index = 0;
   std::string kind = "global";
+  WindowSize window{};  ///< null in the report if it is not set
   kernels::Direction direction = kernels::Direction::forward;
   std::uint64_t messages = 0;
   std::uint64_t bytes_sent = 0;

@@ -50,32 +50,23 @@ DType chosen_dtype(const RunOptions& options, const RunInput* input) {
   return dtype;
 }
 
-stack::ModelSpec chosen_model(const RunOptions& options, const RunInput* input) {
-  const std::int64_t seq_len = chosen_seq_len(options, input);
-  stack::ModelSpec model;
-  model.layers = options.layers;
-  model.seed = static_cast<std::uint64_t>(options.seed);
-  model.attention = {.batch = input == nullptr ? 1 : input->batch(),
-                     .seq_q = seq_len,
-                     .seq_k = seq_len,
-                     .heads = options.heads,
-                     .kv_heads = options.kv_heads > 0 ? options.kv_heads : options.heads,
-                     .head_dim = options.head_dim,
-                     .dtype = chosen_dtype(options, input),
-                     .mask = {.causal = options.attention.causal},
-                     .softmax_scale = options.attention.softmax_scale,
-                     .softcap = options.attention.softcap.value_or(0)};
+stack::ModelSpec model_for(const RunOptions& options, const RunInput* input) {
+  stack::ModelSpec model = chosen_model(options.model, {.causal = options.attention.causal}, options.attention);
+  AttentionSpec& shape = model.attention;
+  shape.batch = input == nullptr ? 1 : input->batch();
+  shape.seq_q = shape.seq_k = chosen_seq_len(options, input);
+  shape.dtype = chosen_dtype(options, input);
   stack::check(model);
   if (input != nullptr && input->width().value_or(model.width()) != model.width()) {
     throw InputError(fmt::format("{} has width {} but {} heads of {} make {} (a row is one token's heads); "
                                  "try other --heads or --head-dim",
-                                 options.input, *input->width(), options.heads, options.head_dim, model.width()));
+                                 options.input, *input->width(), shape.heads, shape.head_dim, model.width()));
   }
   return model;
 }
 
 Plan make_plan(const Communicator& world, const RunOptions& options, const RunInput* input, int threads) {
-  Plan plan{.model = chosen_model(options, input), .shape = {}, .memory = {}};
+  Plan plan{.model = model_for(options, input), .shape = {}, .memory = {}};
   plan.shape = {.layout = {options.attention.resolved_layout()},
                 .ranks = world.size(),
                 .threads = threads,
@@ -226,7 +217,10 @@ Report Run::report() const {
   report.digest = digest_;
   VerifyReport verify{.rows = verified_rows()};
   for (const auto& [cost, errors] : lines_) {
+    const stack::LayerSpec layer = plan_.model.layer(cost.index);
     report.layers.push_back({.index = cost.index,
+                             .kind = std::string(name(layer.kind)),
+                             .window = layer.attention.mask.window_size,
                              .direction = cost.direction,
                              .messages = cost.messages,
                              .bytes_sent = cost.bytes_sent,
@@ -248,9 +242,7 @@ Json Run::json(const Report& report) const {
   if (gradient_digest_) json["gradient_digest"] = *gradient_digest_;
   json["input"] = options_.input;
   json["batch"] = shape.batch;
-  json["model"] = {{"layers", plan_.model.layers}, {"heads", shape.heads},         {"kv_heads", shape.kv_heads},
-                   {"head_dim", shape.head_dim},   {"dtype", name(shape.dtype)},   {"causal", shape.mask.causal},
-                   {"seed", plan_.model.seed}};
+  json["model"] = model_json(plan_.model, options_.model.preset);
   return json;
 }
 
@@ -283,7 +275,7 @@ void Run::print_summary(const Report& report) const {
   facts.emplace_back("digest", digest_);
   if (gradient_digest_) facts.emplace_back("gradient digest", *gradient_digest_);
   if (!options_.output.empty()) facts.emplace_back("written", options_.output);
-  fmt::print("\n{}\n{}", layers_table(lines_), facts_text(facts));
+  fmt::print("\n{}\n{}", layers_table(plan_.model, lines_), facts_text(facts));
 }
 
 ExitCode print_dry_run(const Communicator& world, const RunOptions& options, const Plan& plan) {
