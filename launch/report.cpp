@@ -18,8 +18,10 @@ namespace annulus::launch {
 namespace {
 
 Json to_json(const LayerReport& layer) {
+  Json window = nullptr;
+  if (layer.window.is_set()) window = {layer.window.left, layer.window.right};
   return {{"index", layer.index}, {"kind", layer.kind},         {"direction", word(layer.direction)},
-          {"window", nullptr},    {"messages", layer.messages}, {"bytes_sent", layer.bytes_sent},
+          {"window", window},     {"messages", layer.messages}, {"bytes_sent", layer.bytes_sent},
           {"flops", layer.flops}, {"seconds", layer.seconds},   {"exposed_comm_seconds", layer.exposed_comm_seconds}};
 }
 

@@ -22,6 +22,7 @@ std::string_view word(kernels::Direction direction);
 struct LayerReport {
   std::int64_t index = 0;
   std::string kind = "global";
+  WindowSize window{};  ///< null in the report if it is not set
   kernels::Direction direction = kernels::Direction::forward;
   std::uint64_t messages = 0;
   std::uint64_t bytes_sent = 0;

@@ -50,32 +50,23 @@ DType chosen_dtype(const RunOptions& options, const RunInput* input) {
   return dtype;
 }
 
-stack::ModelSpec chosen_model(const RunOptions& options, const RunInput* input) {
-  const std::int64_t seq_len = chosen_seq_len(options, input);
-  stack::ModelSpec model;
-  model.layers = options.layers;
-  model.seed = static_cast<std::uint64_t>(options.seed);
-  model.attention = {.batch = input == nullptr ? 1 : input->batch(),
-                     .seq_q = seq_len,
-                     .seq_k = seq_len,
-                     .heads = options.heads,
-                     .kv_heads = options.kv_heads > 0 ? options.kv_heads : options.heads,
-                     .head_dim = options.head_dim,
-                     .dtype = chosen_dtype(options, input),
-                     .mask = {.causal = options.attention.causal},
-                     .softmax_scale = options.attention.softmax_scale,
-                     .softcap = options.attention.softcap.value_or(0)};
+stack::ModelSpec model_for(const RunOptions& options, const RunInput* input) {
+  stack::ModelSpec model = chosen_model(options.model, {.causal = options.attention.causal}, options.attention);
+  AttentionSpec& shape = model.attention;
+  shape.batch = input == nullptr ? 1 : input->batch();
+  shape.seq_q = shape.seq_k = chosen_seq_len(options, input);
+  shape.dtype = chosen_dtype(options, input);
   stack::check(model);
   if (input != nullptr && input->width().value_or(model.width()) != model.width()) {
     throw InputError(fmt::format("{} has width {} but {} heads of {} make {} (a row is one token's heads); "
                                  "try other --heads or --head-dim",
-                                 options.input, *input->width(), options.heads, options.head_dim, model.width()));
+                                 options.input, *input->width(), shape.heads, shape.head_dim, model.width()));
   }
   return model;
 }
 
 Plan make_plan(const Communicator& world, const RunOptions& options, const RunInput* input, int threads) {
-  Plan plan{.model = chosen_model(options, input), .shape = {}, .memory = {}};
+  Plan plan{.model = model_for(options, input), .shape = {}, .memory = {}};
   plan.shape = {.layout = {options.attention.resolved_layout()},
                 .ranks = world.size(),
                 .threads = threads,
@@ -106,7 +97,7 @@ class Run {
  private:
   Execution execution();
   void show(const std::string& what);
-  void add(const stack::LayerCost& cost, std::optional<stack::LayerErrors> errors);
+  void gather_lines();
   void print_header() const;
   void print_summary(const Report& report) const;
   Report report() const;
@@ -127,6 +118,8 @@ class Run {
   std::string doing_;  ///< "layer 1/2 forward"
   stack::Stack stack_;
   std::optional<stack::Verifier> verifier_;
+  std::int64_t layers_done_ = 0;
+  std::vector<stack::LayerErrors> errors_;  ///< by layer; empty without verification
   std::vector<RunLine> lines_;
   std::string digest_;
   std::optional<std::string> gradient_digest_;
@@ -159,24 +152,19 @@ Execution Run::execution() {
 }
 
 void Run::show(const std::string& what) {
-  const auto layer = static_cast<std::int64_t>(lines_.size()) % plan_.model.layers;
+  const auto layer = layers_done_ % plan_.model.layers;
   doing_ = fmt::format("layer {}/{} {}", layer + 1, plan_.model.layers, what);
   progress_.show(doing_);
 }
 
-void Run::add(const stack::LayerCost& cost, std::optional<stack::LayerErrors> errors) {
-  lines_.push_back({cost, errors});
-}
-
 void Run::forward() {
   show("forward");
-  stack_.forward([&](const stack::LayerView& view, const stack::LayerCost& cost) {
-    std::optional<stack::LayerErrors> errors;
+  stack_.forward([&](const stack::LayerView& view) {
     if (verifier_) {
       show("verification");
-      errors = verifier_->check(view);
+      errors_.push_back(verifier_->check(view));
     }
-    add(cost, errors);
+    ++layers_done_;
     show("forward");
   });
   digest_ = digest_of(stack_.output(), plan_.model.attention.dtype);
@@ -185,11 +173,19 @@ void Run::forward() {
 void Run::backward() {
   show("backward");
   stack::seed_gradient(stack_, plan_.model.seed, world_.rank());
-  stack_.backward([&](const stack::LayerCost& cost) {
-    add(cost, std::nullopt);
+  stack_.backward([&](std::int64_t) {
+    ++layers_done_;
     show("backward");
   });
   gradient_digest_ = digest_of(std::as_bytes(stack_.gradient()), DType::f32);
+}
+
+/// Collective.
+void Run::gather_lines() {
+  for (const stack::LayerCost& cost : stack_.costs()) {
+    const bool verified = cost.direction == Direction::forward && !errors_.empty();
+    lines_.push_back({cost, verified ? std::optional(errors_[static_cast<std::size_t>(cost.index)]) : std::nullopt});
+  }
 }
 
 std::string Run::digest_of(std::span<const std::byte> rows, DType dtype) const {
@@ -208,6 +204,7 @@ void Run::write_output() {
 
 void Run::finish(const ReportFile& file) {
   if (output_) write_output();
+  gather_lines();
   const Report done = report();
   file.write(world_, json(done));
   print_summary(done);
@@ -226,7 +223,10 @@ Report Run::report() const {
   report.digest = digest_;
   VerifyReport verify{.rows = verified_rows()};
   for (const auto& [cost, errors] : lines_) {
+    const stack::LayerSpec layer = plan_.model.layer(cost.index);
     report.layers.push_back({.index = cost.index,
+                             .kind = std::string(name(layer.kind)),
+                             .window = layer.attention.mask.window_size,
                              .direction = cost.direction,
                              .messages = cost.messages,
                              .bytes_sent = cost.bytes_sent,
@@ -248,9 +248,7 @@ Json Run::json(const Report& report) const {
   if (gradient_digest_) json["gradient_digest"] = *gradient_digest_;
   json["input"] = options_.input;
   json["batch"] = shape.batch;
-  json["model"] = {{"layers", plan_.model.layers}, {"heads", shape.heads},         {"kv_heads", shape.kv_heads},
-                   {"head_dim", shape.head_dim},   {"dtype", name(shape.dtype)},   {"causal", shape.mask.causal},
-                   {"seed", plan_.model.seed}};
+  json["model"] = model_json(plan_.model, options_.model.preset);
   return json;
 }
 
@@ -283,7 +281,7 @@ void Run::print_summary(const Report& report) const {
   facts.emplace_back("digest", digest_);
   if (gradient_digest_) facts.emplace_back("gradient digest", *gradient_digest_);
   if (!options_.output.empty()) facts.emplace_back("written", options_.output);
-  fmt::print("\n{}\n{}", layers_table(lines_), facts_text(facts));
+  fmt::print("\n{}\n{}", layers_table(plan_.model, lines_), facts_text(facts));
 }
 
 ExitCode print_dry_run(const Communicator& world, const RunOptions& options, const Plan& plan) {

@@ -53,18 +53,18 @@ void RunInput::inspect_tensor(const Communicator& world, const std::string& path
 
 void RunInput::load(const Communicator& world, stack::Stack& stack) const {
   together(world, [&] {
-    if (tokens_) return embed_tokens(world.rank(), stack);
+    if (tokens_) return embed_tokens(stack);
     const AttentionSpec& spec = stack.model().attention;
     const TensorView x =
-        dense_view(stack.input().data(), spec.dtype, spec.batch, stack.rows(), 1, stack.model().width());
-    tensor_->read(dataset_, stack.layout().pieces(world.rank()), x);
+        dense_view(stack.input().data(), spec.dtype, spec.batch, stack.input_rows().rows(), 1, stack.model().width());
+    tensor_->read(dataset_, stack.input_rows().pieces(), x);
   });
 }
 
-void RunInput::embed_tokens(int rank, stack::Stack& stack) const {
+void RunInput::embed_tokens(stack::Stack& stack) const {
   const stack::ModelSpec& model = stack.model();
   const Buffer<float> table = stack::embedding_table(model, stack.workers());
-  tokens_->read(stack.layout(), rank, [&](std::int64_t first_row, std::span<const std::uint8_t> tokens) {
+  tokens_->read(stack.input_rows(), [&](std::int64_t first_row, std::span<const std::uint8_t> tokens) {
     stack::embed(table.data(), model.width(), tokens, first_row, model.attention.dtype, stack.input().data());
   });
 }

@@ -27,12 +27,12 @@ class RunInput {
   std::optional<std::int64_t> width() const { return width_; }  ///< empty: tokens, any width
   std::optional<DType> dtype() const { return dtype_; }         ///< as stored; empty: tokens
 
-  /// Collective. Fills the stack's input activations with its first layout().seq_len() positions.
+  /// Collective. Fills the stack's input activations at its input_rows().
   void load(const Communicator& world, stack::Stack& stack) const;
 
  private:
   void inspect_tensor(const Communicator& world, const std::string& path);
-  void embed_tokens(int rank, stack::Stack& stack) const;
+  void embed_tokens(stack::Stack& stack) const;
 
   std::string dataset_;
   std::unique_ptr<stack::TokenFile> tokens_;

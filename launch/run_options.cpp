@@ -11,41 +11,22 @@
 namespace annulus::launch {
 namespace {
 
-/// Layers are global so far, so a pattern may only say that they are.
-void check_pattern(const std::string& pattern) {
-  if (pattern.find_first_not_of("LG") != std::string::npos) {
-    throw UsageError(fmt::format("--pattern '{}' is no pattern (L is a local layer, G a global one); try G", pattern));
-  }
-  if (pattern.find('L') != std::string::npos) {
-    throw UsageError(fmt::format("--pattern '{}' has local layers, which are not supported yet; try G", pattern));
-  }
-}
-
-void add_model_options(Options& options, RunOptions& target) {
-  options.size("layers", "L", target.layers, 1, "attention layers of the stack (default 2)");
-  options.value("pattern", "WORD", check_pattern, "kinds of the layers, repeated: G is global (default G)");
-  options.size("heads", "H", target.heads, 1, "query heads (default 4)");
-  options.size("kv-heads", "K", target.kv_heads, 1, "key and value heads, a divisor of the heads (default: as heads)");
-  options.size("head-dim", "D", target.head_dim, 1, "channels of a head, 1 to 256 (default 64)");
-  options.size("seed", "N", target.seed, 0, "of the weights, the sampled rows and the output gradient (default 0)");
-}
-
 std::unique_ptr<Options> declare(RunOptions& target) {
   auto options = std::make_unique<Options>(
       "run --input FILE [options]",
       "Runs a stack of attention layers with seeded weights over a file, sharded over the ranks: embedding, then per layer\n"
       "rms-norm, q, k and v with rotary positions, exact attention, projection and residual. Layers are causal unless\n"
-      "--no-causal. --backward adds the gradients of the input activations; the weights are frozen.");
+      "--no-causal; local ones see a window or a chunk. --backward adds the gradients of the input activations; the weights are frozen.");
   options->text("input", "FILE", target.input,
                 "a file whose bytes are the tokens, or FILE.h5:/dataset of activations [batch, seq, width]");
   options->size("seq-len", "N", target.seq_len, 1, "tokens to take from its start (default: the whole file)");
-  add_model_options(*options, target);
+  add_model_options(*options, target.model);
   options->size("verify", "ROWS", target.verify_rows, 1, "recompute this many rows of each forward layer in f64");
   options->text("output", "FILE.h5", target.output, "write the final activations as /x [batch, seq, width]");
   options->flag("dry-run", target.dry_run, "print the plan and the memory of a rank, do nothing");
   add_mask_options(*options, target.attention, MaskDefault::causal);
   add_execution_options(*options, target.attention);
-  options->later({"model", "local-halo", "checkpoint", "checkpoint-every", "resume", "trace"});
+  options->later({"local-halo", "checkpoint", "checkpoint-every", "resume", "trace"});
   return options;
 }
 

@@ -3,23 +3,19 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 
+#include "launch/model_options.hpp"
 #include "launch/options.hpp"
 
 namespace annulus::launch {
 
 struct RunOptions {
   AttentionOptions attention;
+  ModelOptions model;
   std::string input;         ///< a file of tokens, or FILE.h5:/dataset; empty only with dry_run
   std::int64_t seq_len = 0;  ///< 0: the whole input
-  std::int64_t layers = 2;
-  std::int64_t heads = 4;
-  std::int64_t kv_heads = 0;  ///< 0: as heads
-  std::int64_t head_dim = 64;
-  std::int64_t seed = 0;
   std::int64_t verify_rows = 0;  ///< 0: no verification
   std::string output;            ///< empty: none
   bool dry_run = false;

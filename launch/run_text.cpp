@@ -18,6 +18,12 @@ std::string rate_text(double flops, double seconds) {
 
 std::string bytes_text(std::uint64_t bytes) { return launch::bytes_text(static_cast<double>(bytes)); }
 
+Json rope_json(const stack::RopeSpec& rope) {
+  Json original = nullptr;
+  if (rope.reads_original()) original = rope.original;
+  return {{"theta", rope.theta}, {"scaling", name(rope.scaling)}, {"factor", rope.factor}, {"original", original}};
+}
+
 }  // namespace
 
 std::string seconds_text(double seconds) {
@@ -26,21 +32,49 @@ std::string seconds_text(double seconds) {
 
 std::string model_text(const stack::ModelSpec& model) {
   const AttentionSpec& shape = model.attention;
-  return fmt::format("{} layers, {} heads of {} ({} kv heads), width {}, {}, {}, seed {}", model.layers, shape.heads,
-                     shape.head_dim, shape.kv_heads, model.width(), name(shape.dtype),
-                     Mask(shape.mask, shape.seq_q, shape.seq_k).describe(), model.seed);
+  std::string text = fmt::format("{} layers, {} heads of {} ({} kv heads), width {}, {}, seed {}", model.layers,
+                                 shape.heads, shape.head_dim, shape.kv_heads, model.width(), name(shape.dtype), model.seed);
+  for (const stack::LayerKind kind : model.kinds()) {
+    const std::string rule = Mask(model.layer_of(kind).attention.mask, shape.seq_q, shape.seq_k).describe();
+    text += model.local_mask.is_local() ? fmt::format(", {}: {}", name(kind), rule) : ", " + rule;
+  }
+  if (model.local_mask.is_local()) text += ", pattern " + model.pattern;
+  return text;
 }
 
-std::string layers_table(const std::vector<RunLine>& lines) {
-  Table table({"layer", "kind", "direction", "time", "attention", "TFLOP/s", "messages", "sent", "exposed comm", "error"});
+std::string layers_table(const stack::ModelSpec& model, const std::vector<RunLine>& lines) {
+  const bool mixed = model.kinds().size() > 1;
+  std::vector<std::string> head{"layer", "direction", "time", "attention", "TFLOP/s", "messages", "sent", "exposed comm", "error"};
+  if (mixed) head.insert(head.begin() + 1, "kind");
+  Table table(head);
   for (const auto& [cost, errors] : lines) {
-    table.add({std::to_string(cost.index), "global",
-               cost.direction == kernels::Direction::forward ? "forward" : "backward", seconds_text(cost.seconds),
-               seconds_text(cost.attention_seconds), rate_text(cost.flops, cost.seconds), std::to_string(cost.messages),
-               bytes_text(cost.bytes_sent), seconds_text(cost.exposed_comm_seconds),
-               errors ? fmt::format("{:.1e}", errors->max_rel_error) : "-"});
+    std::vector<std::string> row{std::to_string(cost.index),
+                                 cost.direction == kernels::Direction::forward ? "forward" : "backward",
+                                 seconds_text(cost.seconds),
+                                 seconds_text(cost.attention_seconds),
+                                 rate_text(cost.flops, cost.seconds),
+                                 std::to_string(cost.messages),
+                                 bytes_text(cost.bytes_sent),
+                                 seconds_text(cost.exposed_comm_seconds),
+                                 errors ? fmt::format("{:.1e}", errors->max_rel_error) : "-"};
+    if (mixed) row.insert(row.begin() + 1, std::string(name(model.kind(cost.index))));
+    table.add(row);
   }
   return table.text();
+}
+
+Json model_json(const stack::ModelSpec& model, const std::string& preset) {
+  const AttentionSpec& shape = model.attention;
+  Json json{{"preset", nullptr},           {"layers", model.layers},         {"pattern", model.pattern},
+            {"heads", shape.heads},        {"kv_heads", shape.kv_heads},     {"head_dim", shape.head_dim},
+            {"dtype", name(shape.dtype)},  {"causal", shape.mask.causal},    {"softmax_scale", nullptr},
+            {"softcap", shape.softcap},    {"learned_sinks", shape.sink},    {"residual_alpha", nullptr},
+            {"rope", rope_json(model.rope)}, {"local_rope", nullptr},        {"seed", model.seed}};
+  if (!preset.empty()) json["preset"] = preset;
+  if (shape.softmax_scale) json["softmax_scale"] = *shape.softmax_scale;
+  if (model.residual_alpha) json["residual_alpha"] = *model.residual_alpha;
+  if (model.local_mask.is_local()) json["local_rope"] = rope_json(model.local_rope);
+  return json;
 }
 
 std::string memory_table(const std::vector<stack::MemoryItem>& plan, std::uint64_t available) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/report.hpp"
 #include "runtime/stack/comparison.hpp"
 #include "runtime/stack/memory_plan.hpp"
 #include "runtime/stack/stack.hpp"
@@ -19,9 +20,12 @@ struct RunLine {
   std::optional<stack::LayerErrors> errors;
 };
 
-/// "2 layers, 4 heads of 64 (2 kv heads), width 256, f32, causal".
+/// "2 layers, 4 heads of 64 (2 kv heads), width 256, f32, seed 0, causal"; with local layers their pattern and mask, too.
 std::string model_text(const stack::ModelSpec& model);
-std::string layers_table(const std::vector<RunLine>& lines);
+/// Names the kinds of the layers if there are two.
+std::string layers_table(const stack::ModelSpec& model, const std::vector<RunLine>& lines);
+/// What a run over the same input needs to repeat this one; `preset` may be empty.
+Json model_json(const stack::ModelSpec& model, const std::string& preset);
 /// Items, their sum and what the node of rank 0 has.
 std::string memory_table(const std::vector<stack::MemoryItem>& plan, std::uint64_t available);
 /// "1.2 s", "35 ms".

@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <span>
 
@@ -151,6 +153,89 @@ TEST(Run, TakesThreeTokensOnEightRanks) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
 }
 
+/// Kind and window of every forward layer, such as "L[15,0] G".
+std::string layers_of(const Json& report) {
+  std::string text;
+  for (const Json& layer : report.at("layers")) {
+    if (layer.at("direction") != "forward") continue;
+    text += layer.at("kind") == "local" ? " L" : " G";
+    if (!layer.at("window").is_null()) text += layer.at("window").dump();
+  }
+  return text;
+}
+
+TEST(Run, RunsModelsWhoseLayersDiffer) {
+  const std::vector<std::pair<const char*, const char*>> models{
+      {"tiny-mistral", " L[63,0] L[63,0] L[63,0] L[63,0]"},
+      {"tiny-gemma3", " L[31,0] L[31,0] L[31,0] L[31,0] L[31,0] G"},
+      {"tiny-gpt-oss", " L[15,0] G L[15,0] G"},
+      {"tiny-llama", " G G"}};
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 300);
+  for (const auto& [model, layers] : models) {
+    const std::string path = folder / "report.json";
+    const Outcome outcome =
+        run_program(3, {"run", "--input", input, "--model", model, "--verify", "9", "--backward", "--report", path});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const Json report = read_json(path);
+    EXPECT_EQ(layers_of(report), layers);
+    EXPECT_EQ(report.at("model").at("preset"), model);
+    const std::string kinds = layers;
+    const bool mixed = kinds.find('L') != std::string::npos && kinds.find('G') != std::string::npos;
+    EXPECT_EQ(outcome.out.find("kind") != std::string::npos, mixed) << outcome.out;
+  }
+}
+
+TEST(Run, ReportsTheModelItRan) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 40);
+  const Outcome outcome =
+      run_program(plainly, {"run", "--input", input, "--model", "tiny-gpt-oss", "--pattern", "LLG", "--layers", "3", "--heads",
+                      "4", "--rope-factor", "2", "--residual-alpha", "0.25", "--report", "-"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json report = Json::parse(outcome.out);
+  EXPECT_EQ(layers_of(report), " L[15,0] L[15,0] G");
+  const Json& model = report.at("model");
+  EXPECT_EQ(model.at("pattern"), "LLG");
+  EXPECT_EQ(model.at("heads"), 4);
+  EXPECT_EQ(model.at("residual_alpha"), 0.25);
+  EXPECT_EQ(model.at("learned_sinks"), true);
+  const Json yarn{{"theta", 150000.0}, {"scaling", "yarn"}, {"factor", 2.0}, {"original", 4096}};
+  EXPECT_EQ(model.at("rope"), yarn);
+  EXPECT_EQ(model.at("local_rope"), yarn);
+}
+
+TEST(Run, WeighsTheResidual) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 60);
+  const auto values = [&](const std::vector<std::string>& extra) { return stored_run(plainly, input, extra).first.values; };
+  const std::vector<double> tokens = values({"--residual-alpha", "1", "--layers", "1"});
+  EXPECT_EQ(values({"--residual-alpha", "1", "--layers", "4"}), tokens) << "layers add nothing";
+  const std::vector<double> layer = values({"--residual-alpha", "0", "--layers", "1"});
+  std::vector<double> sum(tokens.size());
+  std::transform(tokens.begin(), tokens.end(), layer.begin(), sum.begin(), std::plus<>{});
+  EXPECT_LT(relative_error(values({"--layers", "1"}), sum, largest(sum)), 1e-6);
+}
+
+TEST(Run, TurnsQueriesAndKeysAsAsked) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 90);
+  std::set<std::string> digests;
+  const auto add = [&](const std::vector<std::string>& extra) {
+    digests.insert(stored_run(plainly, input, extra).second.at("digest").get<std::string>());
+  };
+  add({});
+  add({"--rope-theta", "10000"});
+  add({"--rope-scaling", "ntk", "--rope-factor", "1"});
+  EXPECT_EQ(digests.size(), 1U) << "these say the default";
+  add({"--rope-theta", "500"});
+  for (const char* scaling : {"linear", "ntk"}) add({"--rope-scaling", scaling, "--rope-factor", "4"});
+  for (const char* scaling : {"yarn", "llama3"}) {
+    add({"--rope-scaling", scaling, "--rope-factor", "4", "--rope-original", "64", "--verify", "9"});
+  }
+  EXPECT_EQ(digests.size(), 6U);
+}
+
 TEST(Run, DryRunPlansWhatNoMachineHolds) {
   const Outcome outcome = run_program(plainly, {"run", "--dry-run", "--seq-len", "1G"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -181,9 +266,17 @@ const std::vector<BadRun> bad_runs{
      {"run", "--input", "TEXT", "--heads", "4", "--kv-heads", "3"},
      2,
      "4 heads cannot share 3"},
-    {"local_layers", {"run", "--input", "TEXT", "--pattern", "LG"}, 2, "not supported yet"},
+    {"local_layers", {"run", "--input", "TEXT", "--pattern", "LG"}, 2, "no window or chunk"},
     {"unknown_layers", {"run", "--input", "TEXT", "--pattern", "X"}, 2, "--pattern"},
-    {"model", {"run", "--input", "TEXT", "--model", "any"}, 2, "--model is not supported yet"},
+    {"unknown_model", {"run", "--input", "TEXT", "--model", "?"}, 2, "mistral-7b, gemma2-9b"},
+    {"heads_that_do_not_fit_the_model",
+     {"run", "--input", "TEXT", "--model", "tiny-gpt-oss", "--kv-heads", "3"},
+     2,
+     "8 heads cannot share 3"},
+    {"yarn_without_context",
+     {"run", "--input", "TEXT", "--rope-scaling", "yarn", "--rope-factor", "2"},
+     2,
+     "--rope-original"},
     {"checkpoint", {"run", "--input", "TEXT", "--checkpoint", "d"}, 2, "--checkpoint is not supported yet"},
     {"resume", {"run", "--resume", "d"}, 2, "--resume is not supported yet"},
     {"trace", {"run", "--input", "TEXT", "--trace", "t"}, 2, "--trace is not supported yet"},

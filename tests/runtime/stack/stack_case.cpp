@@ -54,7 +54,13 @@ OracleProblem problem_of(const AttentionSpec& spec, const std::vector<float>& si
           .heads = spec.heads,
           .kv_heads = spec.kv_heads,
           .head_dim = spec.head_dim,
-          .mask = {.causal = spec.mask.causal},
+          .mask = {.causal = spec.mask.causal,
+                   .left = spec.mask.window_size.left,
+                   .right = spec.mask.window_size.right,
+                   .chunk_size = spec.mask.chunk_size,
+                   .sink_tokens = spec.mask.sink_tokens,
+                   .global_tokens = spec.mask.global_tokens,
+                   .stride = spec.mask.stride},
           .softmax_scale = spec.softmax_scale,
           .softcap = spec.softcap,
           .sink = sink};
@@ -81,9 +87,9 @@ StackCase StackCase::small(std::int64_t seq_len, DType dtype) {
 StackCase StackCase::mixed(std::int64_t seq_len, DType dtype) {
   StackCase chosen = small(seq_len, dtype);
   stack::ModelSpec& model = chosen.model;
-  model.layers = 3;
-  model.pattern = "LG";
-  model.local_mask = {.causal = true, .window_size = {1000, 0}};
+  model.layers = 4;
+  model.pattern = "LLGL";
+  model.local_mask = {.causal = true, .window_size = {4, 0}, .sink_tokens = 2};
   model.rope = {.theta = 500, .scaling = stack::RopeScaling::linear, .factor = 4};
   model.local_rope = {.theta = 100};
   model.residual_alpha = 0.7;
@@ -95,16 +101,16 @@ StackCase StackCase::mixed(std::int64_t seq_len, DType dtype) {
 std::string StackCase::describe() const {
   std::ostringstream words;
   words << model.attention.seq_q << " tokens, " << name(model.attention.dtype) << ", " << name(layout.kind) << "/"
-        << layout.stripe << ", " << name(exchange) << ", " << threads << " threads";
+        << layout.stripe << ", " << name(exchange) << ", " << threads << " threads, halo " << stack::name(local_halo);
   return words.str();
 }
 
 StackRun::StackRun(const Communicator& comm, const StackCase& chosen)
-    : comm_(comm), stack_(comm, chosen.layout, chosen.model, execution_of(chosen), chosen.direction) {
+    : comm_(comm), stack_(comm, chosen.layout, chosen.model, execution_of(chosen), chosen.direction, chosen.local_halo) {
   const AttentionSpec& spec = stack_.model().attention;
   const TensorView x =
-      dense_view(stack_.input().data(), spec.dtype, spec.batch, stack_.rows(), 1, stack_.model().width());
-  fill_random(x, input_seed, Role::q, stack_.layout().positions(comm.rank()));
+      dense_view(stack_.input().data(), spec.dtype, spec.batch, stack_.input_rows().rows(), 1, stack_.model().width());
+  fill_random(x, input_seed, Role::q, stack_.input_rows().positions());
 }
 
 std::vector<double> StackRun::rows_of(const std::vector<double>& whole) const {

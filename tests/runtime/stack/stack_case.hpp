@@ -15,12 +15,13 @@ struct StackCase {
   LayoutSpec layout = {LayoutKind::zigzag};
   ExchangeKind exchange = ExchangeKind::automatic;
   int threads = 1;
+  stack::LocalHalo local_halo = stack::LocalHalo::automatic;
   kernels::Direction direction = kernels::Direction::forward;
 
   /// Causal, grouped heads, a head_dim that is no power of two, two batches.
   static StackCase small(std::int64_t seq_len, DType dtype = DType::f32);
-  /// The same with layers LGL that differ in their positions, learned sinks, a softcap and a weighted residual. The
-  /// window is longer than any case here: whom it hides is tested elsewhere.
+  /// The same with layers LLGL, windows of 5 tokens behind 2 sinks in the local ones, which differ in their positions,
+  /// too; learned sinks, a softcap and a weighted residual.
   static StackCase mixed(std::int64_t seq_len, DType dtype = DType::f32);
   std::string describe() const;
 };

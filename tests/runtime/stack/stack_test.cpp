@@ -14,13 +14,21 @@
 
 #include "tests/runtime/stack/stack_case.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/message_counter.hpp"
 #include "tests/support/random_tensors.hpp"
 
 namespace annulus::test {
 namespace {
 
+using stack::LocalHalo;
+
 const std::vector<LayoutSpec> layouts{
     {LayoutKind::contiguous}, {LayoutKind::zigzag}, {LayoutKind::striped}, {LayoutKind::striped, 4}};
+const std::vector<LocalHalo> halos{LocalHalo::resident, LocalHalo::exchange};
+
+bool allows(const LayoutSpec& layout, LocalHalo halo) {
+  return halo != LocalHalo::resident || layout.kind != LayoutKind::striped;
+}
 
 Communicator world() { return Communicator::duplicate(MPI_COMM_WORLD); }
 
@@ -56,7 +64,11 @@ TEST_P(StackModels, EqualPlainLayersInEveryLayoutAndExchange) {
     for (const LayoutSpec& layout : layouts) {
       chosen.exchange = exchange;
       chosen.layout = layout;
-      expect_forward(comm, chosen, expected);
+      for (const LocalHalo halo : halos) {
+        chosen.local_halo = halo;
+        if (GetParam() && !allows(layout, halo)) continue;
+        expect_forward(comm, chosen, expected);
+      }
     }
   }
 }
@@ -95,8 +107,8 @@ TEST(Stack, RunsOnFewerRowsThanRanks) {
 }
 
 /// Digests of the output and of the input's gradient. 300 rows a batch: several row blocks on few ranks.
-std::pair<std::string, std::string> digests(const Communicator& comm, ExchangeKind exchange, int threads) {
-  StackCase chosen = StackCase::small(300);
+std::pair<std::string, std::string> digests(const Communicator& comm, ExchangeKind exchange, int threads,
+                                            StackCase chosen = StackCase::small(300)) {
   chosen.exchange = exchange;
   chosen.threads = threads;
   chosen.direction = kernels::Direction::backward;
@@ -116,6 +128,16 @@ TEST(Stack, HasTheSameBitsWithAnyExchangeAndThreads) {
   EXPECT_EQ(digests(comm, ExchangeKind::messages, 3), expected) << "messages, 3 threads";
 }
 
+TEST(Stack, HasTheSameBitsWithAnyThreadsInLocalLayers) {
+  const Communicator comm = world();
+  for (const LocalHalo halo : halos) {
+    StackCase chosen = StackCase::mixed(300);
+    chosen.local_halo = halo;
+    const auto expected = digests(comm, ExchangeKind::messages, 1, chosen);
+    EXPECT_EQ(digests(comm, ExchangeKind::shared, 3, chosen), expected) << chosen.describe();
+  }
+}
+
 TEST_P(StackModels, HaveTheGradientOfTheirInput) {
   const Communicator comm = world();
   StackCase chosen = of_length(GetParam() ? 5 : 9);  // three layers take longer: differences cost a forward per number
@@ -126,6 +148,7 @@ TEST_P(StackModels, HaveTheGradientOfTheirInput) {
   const std::vector<double> expected = PlainStack(chosen).gradient(dout);
   for (const LayoutSpec& layout : layouts) {
     chosen.layout = layout;
+    chosen.local_halo = allows(layout, LocalHalo::resident) ? LocalHalo::resident : LocalHalo::exchange;
     StackRun run(comm, chosen);
     run.stack().forward({});
     const std::vector<double> own = run.rows_of(dout);
@@ -170,14 +193,85 @@ TEST(Stack, ReportsTheWorkOfAllRanks) {
   chosen.exchange = ExchangeKind::messages;
   StackRun run(comm, chosen);
   std::vector<std::int64_t> seen;
-  run.stack().forward([&](const stack::LayerView& view, const stack::LayerCost& cost) {
-    seen.push_back(view.index);
-    EXPECT_EQ(cost.index, view.index);
+  run.stack().forward([&](const stack::LayerView& view) { seen.push_back(view.index); });
+  EXPECT_EQ(seen, (std::vector<std::int64_t>{0, 1}));
+  const std::vector<stack::LayerCost> costs = run.stack().costs();
+  ASSERT_EQ(costs.size(), 2U);
+  for (const stack::LayerCost& cost : costs) {
+    EXPECT_EQ(cost.index, &cost - costs.data());
     EXPECT_EQ(cost.flops, attention_flops(chosen.model.attention, kernels::Direction::forward));
     EXPECT_EQ(cost.messages > 0, comm.size() > 1);
     EXPECT_GE(cost.seconds, cost.attention_seconds);
-  });
-  EXPECT_EQ(seen, (std::vector<std::int64_t>{0, 1}));
+  }
+}
+
+/// A stack of local layers alone, forward: not a single call of MPI that reaches another rank.
+TEST(Stack, IsSilentInLocalLayersWithAResidentHalo) {
+  const Communicator comm = world();
+  StackCase chosen = StackCase::mixed(90);
+  chosen.model.pattern = "L";
+  chosen.local_halo = LocalHalo::resident;
+  chosen.direction = kernels::Direction::backward;
+  for (const LayoutKind kind : {LayoutKind::contiguous, LayoutKind::zigzag}) {
+    chosen.layout = {kind};
+    StackRun run(comm, chosen);
+    comm.barrier();
+    take_mpi_calls();
+    run.stack().forward({});
+    const MpiCalls calls = take_mpi_calls();
+    EXPECT_EQ(calls.messages, 0U) << chosen.describe();
+    EXPECT_EQ(calls.others, 0U) << chosen.describe();
+    stack::seed_gradient(run.stack(), 3, comm.rank());
+    run.stack().backward({});
+    EXPECT_EQ(take_mpi_calls().others, 0U) << chosen.describe();
+    for (const stack::LayerCost& cost : run.stack().costs()) {
+      const bool brings_gradients_home = cost.direction == kernels::Direction::backward && cost.index == 0;
+      EXPECT_EQ(cost.messages > 0, brings_gradients_home && comm.size() > 1) << chosen.describe();
+    }
+  }
+}
+
+/// In a hybrid, one exchange of x behind the global layer, one of its gradient on the way back.
+TEST(Stack, ExchangesOncePerRunOfLocalLayers) {
+  const Communicator comm = world();
+  StackCase chosen = StackCase::mixed(200);  // LLGL
+  chosen.layout = {LayoutKind::contiguous};
+  chosen.local_halo = LocalHalo::resident;
+  chosen.exchange = ExchangeKind::shared;
+  chosen.model.local_mask.sink_tokens = 0;
+  chosen.direction = kernels::Direction::backward;
+  StackRun run(comm, chosen);
+  run.stack().forward({});
+  stack::seed_gradient(run.stack(), 3, comm.rank());
+  run.stack().backward({});
+  const auto neighbours = static_cast<std::uint64_t>(comm.size() - 1);
+  const std::int64_t row_elements = chosen.model.attention.batch * chosen.model.width();
+  for (const stack::LayerCost& cost : run.stack().costs()) {
+    SCOPED_TRACE(cost.index);
+    if (cost.direction == kernels::Direction::forward) {
+      EXPECT_EQ(cost.messages, cost.index == 2 ? neighbours : 0) << "x for the run that follows";
+      const auto bytes = static_cast<std::uint64_t>(4 * row_elements) * sizeof(float);  // a window of 5 reaches 4 rows
+      EXPECT_EQ(cost.bytes_sent, cost.index == 2 ? neighbours * bytes : 0);
+    } else if (cost.index != 2) {  // the ring passes tokens
+      EXPECT_EQ(cost.messages, cost.index == 3 || cost.index == 0 ? neighbours : 0);
+    }
+  }
+}
+
+TEST(Stack, RefusesResidentHalosThatNoRankCouldHold) {
+  const Communicator comm = world();
+  const auto refuses = [&](const StackCase& chosen) { EXPECT_THROW(StackRun(comm, chosen), UsageError); };
+  StackCase chosen = StackCase::mixed(60);
+  chosen.local_halo = LocalHalo::resident;
+  StackCase striped = chosen;
+  striped.layout = {LayoutKind::striped};
+  refuses(striped);
+  StackCase strided = chosen;
+  strided.model.local_mask.stride = 8;
+  refuses(strided);
+  StackCase global = chosen;
+  global.model.local_mask.global_tokens = 1;
+  refuses(global);
 }
 
 }  // namespace

@@ -65,9 +65,9 @@ std::string complaint(const StackCase& chosen, const Fault& fault, std::int64_t 
   stack::Stack& stack = run.stack();
   const stack::Verifier verifier(comm, stack.model(), stack.layout(), stack.workers(), 12, 4);
   try {
-    stack.forward([&](const stack::LayerView& view, const stack::LayerCost&) {
+    stack.forward([&](const stack::LayerView& view) {
       if (view.index == 1 && stack.layout().owner(pos) == comm.rank()) {
-        fault.plant({view, stack.model(), stack.layout().row(pos)});
+        fault.plant({view, stack.model(), view.rows.rows_before(pos)});
       }
       verifier.check(view);
     });
@@ -100,6 +100,7 @@ TEST_P(Verify, PassesLayersThatDiffer) {
   for (const LayoutKind kind : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
     StackCase chosen = StackCase::mixed(seq_len, GetParam());
     chosen.layout = {kind};
+    if (kind != LayoutKind::striped) chosen.local_halo = stack::LocalHalo::resident;
     EXPECT_EQ(complaint(chosen, {"nothing", "", [](const Place&) {}}, 0), "") << chosen.describe();
   }
 }
@@ -130,7 +131,7 @@ TEST(Verifier, ReportsErrorsThatAreSmallButThere) {
   StackRun run(comm, one_batch(DType::f32));
   stack::Stack& stack = run.stack();
   const stack::Verifier verifier(comm, stack.model(), stack.layout(), stack.workers(), 12, 4);
-  stack.forward([&](const stack::LayerView& view, const stack::LayerCost&) {
+  stack.forward([&](const stack::LayerView& view) {
     const stack::LayerErrors errors = verifier.check(view);
     EXPECT_GT(errors.max_abs_error, 0);
     EXPECT_LT(errors.max_rel_error, 1e-5);

@@ -1,0 +1,39 @@
+/// Which model a stack runs: a preset, and what is asked for in place of its figures.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "launch/options.hpp"
+#include "runtime/stack/model.hpp"
+
+namespace annulus::launch {
+
+/// Zero and empty: as the preset, or as the default model of two global layers with 4 heads of 64.
+struct ModelOptions {
+  std::string preset;
+  std::string pattern;
+  std::int64_t layers = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;  ///< without a preset: as heads
+  std::int64_t head_dim = 0;
+  std::int64_t seed = 0;
+  std::optional<double> residual_alpha;
+  std::optional<double> rope_theta;
+  std::optional<stack::RopeScaling> rope_scaling;
+  std::optional<double> rope_factor;
+  std::int64_t rope_original = 0;
+};
+
+/// --model --pattern --layers --heads --kv-heads --head-dim --seed --residual-alpha --rope-*.
+void add_model_options(Options& options, ModelOptions& target);
+
+/// The preset with all that was asked for, but for batch, sequence length and dtype, which come with the input. Rules of
+/// `mask` narrow local layers; one that it leaves unset is the preset's. Positions are changed in both kinds of layers,
+/// a factor where they are stretched. A window without preset and pattern makes every layer local. Throws UsageError for
+/// options that would change nothing; stack::check() judges the rest. Local.
+stack::ModelSpec chosen_model(const ModelOptions& options, const MaskSpec& mask, const AttentionOptions& scores);
+
+}  // namespace annulus::launch
