@@ -133,9 +133,9 @@ void Stack::forward(const ForwardObserver& observe) {
 
 /// x(layer) has the rows of the layer before; gives it those of `layer`. A halo is fetched: the one exchange of a run.
 void Stack::enter(std::int64_t layer) {
+  if (rows_.run(layer) == rows_.run(layer - 1)) return;
   const RowSet& from = rows_.held(layer - 1);
   const RowSet& to = rows_.held(layer);
-  if (from == to) return;
   const AttentionSpec& spec = model_.attention;
   const std::int64_t row_bytes = model_.width() * static_cast<std::int64_t>(size_of(spec.dtype));
   std::byte* const data = x(layer).data();
