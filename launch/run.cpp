@@ -62,7 +62,7 @@ stack::ModelSpec chosen_model(const RunOptions& options, const RunInput* input) 
                      .kv_heads = options.kv_heads > 0 ? options.kv_heads : options.heads,
                      .head_dim = options.head_dim,
                      .dtype = chosen_dtype(options, input),
-                     .mask = {.causal = options.attention.causal},
+                     .mask = options.attention.mask,
                      .softmax_scale = options.attention.softmax_scale,
                      .softcap = options.attention.softcap.value_or(0)};
   stack::check(model);
@@ -227,6 +227,7 @@ Report Run::report() const {
   VerifyReport verify{.rows = verified_rows()};
   for (const auto& [cost, errors] : lines_) {
     report.layers.push_back({.index = cost.index,
+                             .mask = plan_.model.attention.mask,
                              .direction = cost.direction,
                              .messages = cost.messages,
                              .bytes_sent = cost.bytes_sent,
@@ -283,7 +284,7 @@ void Run::print_summary(const Report& report) const {
   facts.emplace_back("digest", digest_);
   if (gradient_digest_) facts.emplace_back("gradient digest", *gradient_digest_);
   if (!options_.output.empty()) facts.emplace_back("written", options_.output);
-  fmt::print("\n{}\n{}", layers_table(lines_), facts_text(facts));
+  fmt::print("\n{}\n{}", layers_table(plan_.model, lines_), facts_text(facts));
 }
 
 ExitCode print_dry_run(const Communicator& world, const RunOptions& options, const Plan& plan) {

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "launch/memory.hpp"
+#include "launch/report.hpp"
 #include "launch/table.hpp"
 
 namespace annulus::launch {
@@ -31,10 +32,10 @@ std::string model_text(const stack::ModelSpec& model) {
                      Mask(shape.mask, shape.seq_q, shape.seq_k).describe(), model.seed);
 }
 
-std::string layers_table(const std::vector<RunLine>& lines) {
+std::string layers_table(const stack::ModelSpec& model, const std::vector<RunLine>& lines) {
   Table table({"layer", "kind", "direction", "time", "attention", "TFLOP/s", "messages", "sent", "exposed comm", "error"});
   for (const auto& [cost, errors] : lines) {
-    table.add({std::to_string(cost.index), "global",
+    table.add({std::to_string(cost.index), kind_of_layer(model.attention.mask),
                cost.direction == kernels::Direction::forward ? "forward" : "backward", seconds_text(cost.seconds),
                seconds_text(cost.attention_seconds), rate_text(cost.flops, cost.seconds), std::to_string(cost.messages),
                bytes_text(cost.bytes_sent), seconds_text(cost.exposed_comm_seconds),

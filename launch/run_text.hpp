@@ -21,7 +21,7 @@ struct RunLine {
 
 /// "2 layers, 4 heads of 64 (2 kv heads), width 256, f32, causal".
 std::string model_text(const stack::ModelSpec& model);
-std::string layers_table(const std::vector<RunLine>& lines);
+std::string layers_table(const stack::ModelSpec& model, const std::vector<RunLine>& lines);
 /// Items, their sum and what the node of rank 0 has.
 std::string memory_table(const std::vector<stack::MemoryItem>& plan, std::uint64_t available);
 /// "1.2 s", "35 ms".
