@@ -190,7 +190,7 @@ void Attend::compute(const AttendProblem& problem, Report& report) {
                 .out = own.out.view(),
                 .lse = own.lse_view,
                 .sink = problem.sink});
-  report.layers.push_back(layer_report(world_, 0, Direction::forward, ring.last_call()));
+  report.layers.push_back(layer_report(world_, 0, problem.spec.mask, Direction::forward, ring.last_call()));
   if (options_.backward) {
     phase = "backward";
     ring.backward({.q = own.q.view(),
@@ -204,7 +204,7 @@ void Attend::compute(const AttendProblem& problem, Report& report) {
                    .dv = own.dv.view(),
                    .sink = problem.sink,
                    .dsink = own.dsink});
-    report.layers.push_back(layer_report(world_, 0, Direction::backward, ring.last_call()));
+    report.layers.push_back(layer_report(world_, 0, problem.spec.mask, Direction::backward, ring.last_call()));
   }
   std::array<std::uint64_t, 1> threads{static_cast<std::uint64_t>(ring.threads())};
   world_.max(threads);
@@ -287,6 +287,7 @@ Job parse(std::span<const std::string> arguments) {
   AttendOptions options;
   declare(options)->parse(arguments);
   check_attention_options(options.attention);
+  const Mask fits(options.attention.mask, 0, 0);  // throws
   return [options](const Communicator& world) { return attend(world, options); };
 }
 

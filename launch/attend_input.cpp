@@ -92,10 +92,11 @@ AttendProblem attend_problem(const TensorReader& file, const AttentionOptions& o
                   .kv_heads = k.dims[2],
                   .head_dim = q.dims[3],
                   .dtype = dtype_of(q, k, v, options),
-                  .mask = {.causal = options.causal, .cu_seqlens = document_bounds(file)},
+                  .mask = options.mask,
                   .softmax_scale = options.softmax_scale,
                   .softcap = options.softcap.value_or(0),
                   .alibi_slopes = per_head(file, "alibi_slopes", q.dims[2])};
+  problem.spec.mask.cu_seqlens = document_bounds(file);
   problem.sink = per_head(file, "sink", q.dims[2]);
   problem.spec.sink = !problem.sink.empty();
   check_fits(problem.spec, options);

@@ -27,7 +27,8 @@ void add_choice_of_layout(Options& options, AttentionOptions& target) {
           refuse_word("--layout", word, "auto, contiguous, zigzag or striped");
         }
       },
-      "auto|contiguous|zigzag|striped: which rank keeps which tokens (auto: zigzag when causal, else contiguous)");
+      "auto|contiguous|zigzag|striped: which rank keeps which tokens (auto: zigzag when causal without a window or chunk, "
+      "else contiguous)");
 }
 
 void add_choice_of_exchange(Options& options, AttentionOptions& target) {
@@ -56,20 +57,63 @@ void add_choice_of_dtype(Options& options, AttentionOptions& target) {
       "f32|bf16|f16|f64: element type to compute with (f64: with --backend reference)");
 }
 
+WindowSize parse_window(const std::string& text) {
+  const std::size_t comma = text.find(',');
+  if (comma == std::string::npos) {
+    throw UsageError(fmt::format("--window-size '{}' is not valid (it has two sides); try L,R such as 1023,0", text));
+  }
+  return {parse_size("--window-size", text.substr(0, comma), -1), parse_size("--window-size", text.substr(comma + 1), -1)};
+}
+
+void add_windows(Options& options, AttentionOptions& target, MaskDefault mask) {
+  options.value(
+      "window-size", "L,R",
+      [&target](const std::string& word) {
+        target.mask.window_size = parse_window(word);
+        target.window_given = true;
+      },
+      "a token sees L tokens before and R after itself; -1: all of that side");
+  options.value(
+      "sliding-window", "W",
+      [&target, mask](const std::string& word) {
+        target.mask.window_size = {parse_size("--sliding-window", word, 1) - 1, 0};
+        target.sliding_window_given = true;
+        if (mask == MaskDefault::full) target.mask.causal = true;
+      },
+      "as models count it: a token and the W-1 before it; implies causal");
+}
+
+void add_rules(Options& options, MaskSpec& mask) {
+  options.size("chunk-size", "C", mask.chunk_size, 1, "a token sees its own chunk of C tokens");
+  options.size("sink-tokens", "S", mask.sink_tokens, 0, "the first S tokens stay visible beside a window or chunk");
+  options.size("global-tokens", "G", mask.global_tokens, 0, "the first G tokens see and are seen beside a window or chunk");
+  options.size("stride", "K", mask.stride, 1, "every K-th token is visible beside a window or chunk");
+}
+
+void check_mask(const AttentionOptions& options) {
+  if (options.sliding_window_given && options.window_given) {
+    throw UsageError("--sliding-window and --window-size (both say how far a token sees); try one of them");
+  }
+  if (options.sliding_window_given && !options.mask.causal) {
+    throw UsageError("--sliding-window with --no-causal (it looks back only); try --window-size L,R");
+  }
+}
+
 }  // namespace
 
 void add_mask_options(Options& options, AttentionOptions& target, MaskDefault mask) {
-  target.causal = mask == MaskDefault::causal;
+  target.mask.causal = mask == MaskDefault::causal;
   if (mask == MaskDefault::full) {
-    options.flag("causal", target.causal, "a token sees itself and what came before it (default: everything)");
+    options.flag("causal", target.mask.causal, "a token sees itself and what came before it (default: everything)");
   } else {
-    options.flag_off("no-causal", target.causal, "a token sees everything (default: itself and what came before it)");
+    options.flag_off("no-causal", target.mask.causal, "a token sees everything (default: itself and what came before it)");
   }
+  add_windows(options, target, mask);
+  add_rules(options, target.mask);
   options.real("softmax-scale", "X", target.softmax_scale, smallest_scale, largest_scale,
                "factor of the scores (default: 1/sqrt(head_dim))");
   options.real("softcap", "X", target.softcap, 0, largest_scale, "bound scores smoothly to (-X, X); 0: no bound");
   add_choice_of_layout(options, target);
-  options.later({"window-size", "sliding-window", "chunk-size", "sink-tokens", "global-tokens", "stride"});
 }
 
 void add_execution_options(Options& options, AttentionOptions& target) {
@@ -91,6 +135,7 @@ void check_attention_options(const AttentionOptions& options) {
   if (options.softcap.value_or(0) != 0 && *options.softcap < smallest_scale) {
     throw UsageError("--softcap is too small (scores would all be 0); try 0 for none, or a number from 1e-6 to 1e6");
   }
+  check_mask(options);
   // A file may hold f64 without --dtype; attend checks again with what it found.
   (void)kernels::kernel_table(options.backend, options.dtype.value_or(DType::f32));
 }

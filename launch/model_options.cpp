@@ -69,6 +69,18 @@ void set_scores(ModelSpec& model, const AttentionOptions& scores) {
   if (scores.softcap) model.attention.softcap = *scores.softcap;
 }
 
+/// Rules that no layer would obey, or that do not fit together, are refused.
+void check_masks(const ModelSpec& model, const MaskSpec& asked) {
+  const bool narrows = asked.is_local() || asked.sink_tokens > 0 || asked.global_tokens > 0 || asked.stride > 0;
+  const bool has_local = model.pattern.find('L') != std::string::npos;
+  if (narrows && !has_local) {
+    throw UsageError(fmt::format("a window, chunk, sinks, global tokens or a stride with --pattern {} (only local layers read "
+                                 "them); try a pattern such as LLLLLG",
+                                 model.pattern));
+  }
+  if (has_local) const Mask fits(model.local_mask, 0, 0);  // throws
+}
+
 void set_masks(ModelSpec& model, const ModelOptions& options, const MaskSpec& mask) {
   MaskSpec& local = model.local_mask;
   model.attention.mask = {.causal = mask.causal, .cu_seqlens = mask.cu_seqlens};
@@ -142,6 +154,7 @@ stack::ModelSpec chosen_model(const ModelOptions& options, const MaskSpec& mask,
   set_shape(model, options);
   set_scores(model, scores);
   set_masks(model, options, mask);
+  check_masks(model, mask);
   set_positions(model.rope, options);
   set_positions(model.local_rope, options);
   check_positions(model, options);

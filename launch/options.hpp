@@ -13,7 +13,7 @@
 
 #include "kernels/base/dtype.hpp"
 #include "runtime/exchange/exchange_kind.hpp"
-#include "runtime/layout/layout.hpp"
+#include "runtime/layout/mask.hpp"
 
 namespace annulus::launch {
 
@@ -54,7 +54,9 @@ class Options {
 /// What `attend` and `run` (and where it fits `bench`) share.
 struct AttentionOptions {
   std::optional<DType> dtype;
-  bool causal = false;
+  MaskSpec mask;                     ///< documents come with the input
+  bool window_given = false;         ///< --window-size was
+  bool sliding_window_given = false;
   std::optional<double> softmax_scale;
   std::optional<double> softcap;
   std::optional<LayoutKind> layout;  ///< empty: auto
@@ -64,18 +66,21 @@ struct AttentionOptions {
   int threads = 0;     ///< 0: this rank's share of the node's cores
   std::string report;  ///< empty: none; "-": stdout
 
-  /// `--layout auto`: zigzag balances causal work, contiguous needs no permutation.
-  LayoutKind resolved_layout() const { return layout.value_or(causal ? LayoutKind::zigzag : LayoutKind::contiguous); }
+  /// `--layout auto`: zigzag balances causal work; local work is even anyway, and contiguous shards keep it near.
+  LayoutKind resolved_layout() const {
+    return layout.value_or(mask.causal && !mask.is_local() ? LayoutKind::zigzag : LayoutKind::contiguous);
+  }
 };
 
 /// Which mask a command has when nothing is said; the other one has a flag: --causal or --no-causal.
 enum class MaskDefault { full, causal };
 
-/// --causal or --no-causal, --softmax-scale, --softcap, --layout; refuses the masks of a later version.
+/// --causal or --no-causal, the other rules of MaskSpec, --softmax-scale, --softcap, --layout.
 void add_mask_options(Options& options, AttentionOptions& target, MaskDefault mask);
 /// --dtype --backend --exchange --backward --threads --report.
 void add_execution_options(Options& options, AttentionOptions& target);
-/// Checks what one value alone cannot show: that the backend exists here and takes the dtype. Throws UsageError. Local.
+/// Checks what one value alone cannot show: that the rules of the mask fit together, that the backend exists here and
+/// takes the dtype. Throws UsageError. Local.
 void check_attention_options(const AttentionOptions& options);
 
 }  // namespace annulus::launch

@@ -17,12 +17,21 @@
 namespace annulus::launch {
 namespace {
 
+Json to_json(const WindowSize& window) {
+  if (!window.is_set()) return nullptr;
+  return {window.left, window.right};
+}
+
 Json to_json(const LayerReport& layer) {
-  Json window = nullptr;
-  if (layer.window.is_set()) window = {layer.window.left, layer.window.right};
-  return {{"index", layer.index}, {"kind", layer.kind},         {"direction", word(layer.direction)},
-          {"window", window},     {"messages", layer.messages}, {"bytes_sent", layer.bytes_sent},
-          {"flops", layer.flops}, {"seconds", layer.seconds},   {"exposed_comm_seconds", layer.exposed_comm_seconds}};
+  return {{"index", layer.index},
+          {"kind", kind_of_layer(layer.mask)},
+          {"direction", word(layer.direction)},
+          {"window", to_json(layer.mask.window_size)},
+          {"messages", layer.messages},
+          {"bytes_sent", layer.bytes_sent},
+          {"flops", layer.flops},
+          {"seconds", layer.seconds},
+          {"exposed_comm_seconds", layer.exposed_comm_seconds}};
 }
 
 Json to_json(const VerifyReport& verify) {
@@ -51,8 +60,10 @@ double tflops(const Report& report) {
   return report.seconds > 0 ? flops / report.seconds * 1e-12 : 0;
 }
 
-LayerReport layer_report(const Communicator& world, std::int64_t index, kernels::Direction direction,
-                         const CallReport& mine) {
+std::string kind_of_layer(const MaskSpec& mask) { return mask.is_local() ? "local" : "global"; }
+
+LayerReport layer_report(const Communicator& world, std::int64_t index, const MaskSpec& mask,
+                         kernels::Direction direction, const CallReport& mine) {
   std::array<std::uint64_t, 2> counts{mine.messages, mine.bytes_sent};
   world.sum(counts);
   std::array<double, 1> flops{mine.flops};
@@ -60,6 +71,7 @@ LayerReport layer_report(const Communicator& world, std::int64_t index, kernels:
   std::array<double, 2> seconds{mine.seconds, mine.exposed_comm_seconds};
   world.max(seconds);
   return {.index = index,
+          .mask = mask,
           .direction = direction,
           .messages = counts[0],
           .bytes_sent = counts[1],
@@ -74,7 +86,7 @@ std::string layer_table(const std::vector<LayerReport>& layers) {
   Table table({"layer", "kind", "direction", "messages", "sent", "seconds", "TFLOP/s", "exposed"});
   for (const LayerReport& layer : layers) {
     const double seconds = std::max(layer.seconds, 1e-9);  // a clock tick: empty inputs take none
-    table.add({std::to_string(layer.index), layer.kind, std::string(word(layer.direction)),
+    table.add({std::to_string(layer.index), kind_of_layer(layer.mask), std::string(word(layer.direction)),
                std::to_string(layer.messages), bytes_text(static_cast<double>(layer.bytes_sent)),
                fmt::format("{:.3f}", layer.seconds), fmt::format("{:.4f}", layer.flops / seconds * 1e-12),
                fmt::format("{:.1f} %", 100 * layer.exposed_comm_seconds / seconds)});

@@ -21,8 +21,7 @@ std::string_view word(kernels::Direction direction);
 /// One layer in one direction. Messages, bytes and flops are sums over ranks, seconds are maxima.
 struct LayerReport {
   std::int64_t index = 0;
-  std::string kind = "global";
-  WindowSize window{};  ///< null in the report if it is not set
+  MaskSpec mask;
   kernels::Direction direction = kernels::Direction::forward;
   std::uint64_t messages = 0;
   std::uint64_t bytes_sent = 0;
@@ -56,9 +55,12 @@ struct Report {
 /// Useful flops of all layers per second of the slowest rank, in units of 1e12.
 double tflops(const Report& report);
 
+/// "local" where a window or chunk narrows the layer, else "global".
+std::string kind_of_layer(const MaskSpec& mask);
+
 /// Collective: one rank's call becomes the layer's line.
-LayerReport layer_report(const Communicator& world, std::int64_t index, kernels::Direction direction,
-                         const CallReport& mine);
+LayerReport layer_report(const Communicator& world, std::int64_t index, const MaskSpec& mask,
+                         kernels::Direction direction, const CallReport& mine);
 
 /// Collective: peak memory of every rank, by rank (see peak_rss_bytes in memory.hpp); call while the ring lives.
 std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world);

@@ -51,7 +51,7 @@ DType chosen_dtype(const RunOptions& options, const RunInput* input) {
 }
 
 stack::ModelSpec model_for(const RunOptions& options, const RunInput* input) {
-  stack::ModelSpec model = chosen_model(options.model, {.causal = options.attention.causal}, options.attention);
+  stack::ModelSpec model = chosen_model(options.model, options.attention.mask, options.attention);
   AttentionSpec& shape = model.attention;
   shape.batch = input == nullptr ? 1 : input->batch();
   shape.seq_q = shape.seq_k = chosen_seq_len(options, input);
@@ -65,15 +65,25 @@ stack::ModelSpec model_for(const RunOptions& options, const RunInput* input) {
   return model;
 }
 
+/// auto: zigzag where some layer is global and causal; local work is even anyway, and contiguous shards keep it near.
+LayoutKind chosen_layout(const RunOptions& options, const stack::ModelSpec& model) {
+  const std::vector<stack::LayerKind> kinds = model.kinds();
+  const bool global = std::find(kinds.begin(), kinds.end(), stack::LayerKind::global) != kinds.end();
+  const bool uneven = global && model.attention.mask.causal;
+  return options.attention.layout.value_or(uneven ? LayoutKind::zigzag : LayoutKind::contiguous);
+}
+
 Plan make_plan(const Communicator& world, const RunOptions& options, const RunInput* input, int threads) {
   Plan plan{.model = model_for(options, input), .shape = {}, .memory = {}};
-  plan.shape = {.layout = {options.attention.resolved_layout()},
+  plan.shape = {.layout = {chosen_layout(options, plan.model)},
                 .ranks = world.size(),
                 .threads = threads,
                 .direction = options.attention.backward ? Direction::backward : Direction::forward,
                 .exchange = options.attention.exchange,
+                .local_halo = options.local_halo,
                 .verify_rows = options.verify_rows,
                 .tensor_files = !options.output.empty() || (input != nullptr && input->width())};
+  plan.shape.local_halo = stack::resolve(options.local_halo, plan.model, plan.shape.layout, world.size());
   const auto& table = kernels::kernel_table(options.attention.backend, plan.model.attention.dtype);
   plan.memory = stack::memory_plan(plan.model, plan.shape, table);
   return plan;
@@ -130,7 +140,7 @@ Run::Run(const Communicator& world, const RunOptions& options, const Plan& plan,
       options_(options),
       plan_(plan),
       progress_(world),
-      stack_(world, plan.shape.layout, plan.model, execution(), plan.shape.direction) {
+      stack_(world, plan.shape.layout, plan.model, execution(), plan.shape.direction, plan.shape.local_halo) {
   const AttentionSpec& shape = plan.model.attention;
   if (!options.output.empty()) {
     const TensorInfo x{"x", shape.dtype, {shape.batch, shape.seq_q, plan.model.width()}};
@@ -225,8 +235,7 @@ Report Run::report() const {
   for (const auto& [cost, errors] : lines_) {
     const stack::LayerSpec layer = plan_.model.layer(cost.index);
     report.layers.push_back({.index = cost.index,
-                             .kind = std::string(name(layer.kind)),
-                             .window = layer.attention.mask.window_size,
+                             .mask = layer.attention.mask,
                              .direction = cost.direction,
                              .messages = cost.messages,
                              .bytes_sent = cost.bytes_sent,
@@ -247,6 +256,7 @@ Json Run::json(const Report& report) const {
   json["gradient_digest"] = nullptr;
   if (gradient_digest_) json["gradient_digest"] = *gradient_digest_;
   json["input"] = options_.input;
+  json["local_halo"] = name(stack_.local_halo());
   json["batch"] = shape.batch;
   json["model"] = model_json(plan_.model, options_.model.preset);
   return json;
@@ -262,6 +272,7 @@ void Run::print_header() const {
                                {"backend", std::string(stack_.ring().backend())},
                                {"exchange", std::string(name(stack_.ring().exchange()))},
                                {"layout", std::string(name(stack_.layout().kind()))},
+                               {"local halo", std::string(name(stack_.local_halo()))},
                                {"planned memory", bytes_text(static_cast<double>(stack::total_bytes(plan_.memory))) +
                                                       " on the largest rank"}}));
   std::fflush(stdout);

@@ -25,8 +25,17 @@ std::unique_ptr<Options> declare(RunOptions& target) {
   options->text("output", "FILE.h5", target.output, "write the final activations as /x [batch, seq, width]");
   options->flag("dry-run", target.dry_run, "print the plan and the memory of a rank, do nothing");
   add_mask_options(*options, target.attention, MaskDefault::causal);
+  options->value(
+      "local-halo", "WORD",
+      [&target](const std::string& word) {
+        const auto halo = stack::parse_local_halo(word);
+        if (!halo) throw UsageError(fmt::format("--local-halo '{}' is unknown; try auto, resident or exchange", word));
+        target.local_halo = *halo;
+      },
+      "auto|resident|exchange: rows that local layers see beside the shard stay and are computed twice, so that a run of\n"
+      "local layers sends nothing; or each layer fetches them");
   add_execution_options(*options, target.attention);
-  options->later({"local-halo", "checkpoint", "checkpoint-every", "resume", "trace"});
+  options->later({"checkpoint", "checkpoint-every", "resume", "trace"});
   return options;
 }
 

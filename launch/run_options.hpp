@@ -14,6 +14,7 @@ namespace annulus::launch {
 struct RunOptions {
   AttentionOptions attention;
   ModelOptions model;
+  stack::LocalHalo local_halo = stack::LocalHalo::automatic;
   std::string input;         ///< a file of tokens, or FILE.h5:/dataset; empty only with dry_run
   std::int64_t seq_len = 0;  ///< 0: the whole input
   std::int64_t verify_rows = 0;  ///< 0: no verification

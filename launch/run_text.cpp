@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "launch/memory.hpp"
+#include "launch/report.hpp"
 #include "launch/table.hpp"
 
 namespace annulus::launch {

@@ -56,7 +56,7 @@ struct QueryTile {
 /// The smallest range of groups of the tile that holds all who see some of `columns`.
 RowSpan groups_that_see(const QueryTile& queries, RowSpan columns) {
   const auto sees = [&](std::int64_t i) {
-    const VisibleColumns& seen = queries.columns[static_cast<std::size_t>(i)];
+    const RowSpan& seen = queries.columns[static_cast<std::size_t>(i)].seen;
     return seen.begin < columns.end && columns.begin < seen.end;
   };
   RowSpan groups{0, queries.groups};
@@ -358,9 +358,10 @@ void SimdBackward::add_to_queries(const QueryTile& queries, const Scratch& scrat
   for (std::int64_t i = 0; i < queries.groups; ++i) {
     const VisibleColumns& columns = queries.columns[static_cast<std::size_t>(i)];
     if (columns.empty()) continue;
-    ops_.accumulate(ds_along_keys(scratch) + i * group_rows * score_stride + columns.begin,
-                    columns.end - columns.begin,
-                    scratch.k_rows.data() + columns.begin / ops_.pair * layout_.width, layout_.width,
+    const RowSpan seen = columns.seen;
+    ops_.accumulate(ds_along_keys(scratch) + i * group_rows * score_stride + columns.begin +
+                        (seen.begin - columns.begin) / ops_.pair,
+                    seen.end - seen.begin, scratch.k_rows.data() + seen.begin / ops_.pair * layout_.width, layout_.width,
                     dq_.data() + (queries.row + i * group_rows) * layout_.width);
   }
 }

@@ -164,7 +164,9 @@ std::int64_t SimdForward::attend_group(const Block& block, const GroupMask& mask
   }
   if (columns.masked) mask.apply(group, tile.keys, columns, scores);
   ops_.softmax(scores, keys, rule_.exponent_scale(), m_.data() + row, l_.data() + row, weight() + row, rescale);
-  ops_.accumulate_rescaled(scores, keys, tile.v + columns.begin / ops_.pair * layout_.width, layout_.width, rescale,
+  const RowSpan seen = columns.seen;
+  ops_.accumulate_rescaled(scores + (seen.begin - columns.begin) / ops_.pair, seen.end - seen.begin,
+                           tile.v + seen.begin / ops_.pair * layout_.width, layout_.width, rescale,
                            o_.data() + row * layout_.width);
   return keys;
 }

@@ -87,8 +87,9 @@ bool GroupMask::all_see(std::int64_t group, RowSpan keys) const {
 }
 
 VisibleColumns GroupMask::columns(std::int64_t group, RowSpan keys) const {
-  const bool whole_panels = (keys.end - keys.begin) % panel_keys == 0;
-  if (whole_panels && all_see(group, keys)) return {0, keys.end - keys.begin, false};
+  const std::int64_t all = keys.end - keys.begin;
+  const bool whole_panels = all % panel_keys == 0;
+  if (whole_panels && all_see(group, keys)) return {0, all, {0, all}, false};
   RowSpan hull;
   const auto first_reach = reach_.begin() + group * visible_.per_row;
   if (std::none_of(first_reach, first_reach + visible_.per_row, [&](const Reach& reach) {
@@ -99,8 +100,9 @@ VisibleColumns GroupMask::columns(std::int64_t group, RowSpan keys) const {
   const std::int64_t first = group * group_rows;
   const TileKind kind = classify(visible_, first, first + layout_.rows_of_group(group), keys, &hull);
   if (kind == TileKind::empty) return {};
-  const std::int64_t begin = (hull.begin - keys.begin) / panel_keys * panel_keys;
-  return {begin, round_up(hull.end - keys.begin, panel_keys), kind == TileKind::partial || !whole_panels};
+  const RowSpan seen{(hull.begin - keys.begin) / 2 * 2, round_up(hull.end - keys.begin, 2)};
+  return {seen.begin / panel_keys * panel_keys, round_up(seen.end, panel_keys), seen,
+          kind == TileKind::partial || !whole_panels};
 }
 
 void GroupMask::apply(std::int64_t group, RowSpan keys, const VisibleColumns& columns, float* scores) const {

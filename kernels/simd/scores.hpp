@@ -13,6 +13,7 @@ namespace annulus::kernels::simd {
 struct VisibleColumns {
   std::int64_t begin = 0;  ///< from the first key of the tile, multiples of 32
   std::int64_t end = 0;
+  RowSpan seen{};       ///< those that some row sees, from an even one to an even one: products with p may skip the others
   bool masked = false;  ///< some row does not see some of these columns
   bool empty() const { return begin >= end; }
 };

@@ -21,6 +21,18 @@ LocalRows local_rows(const MaskSpec& mask, const Layout& layout, int rank) {
   return {own, own, unite(own, needed_rows(rule, own))};
 }
 
+std::uint64_t local_attention_bytes(const AttentionSpec& spec, std::int64_t rows, const kernels::KernelTable& table,
+                                    Direction direction) {
+  constexpr std::int64_t most_spans = 2;  // window or chunk, and what is always visible; a stride leaves no local layer
+  const kernels::BlockShape block{spec.batch, rows, spec.kv_heads, spec.head_dim, spec.dtype};
+  const auto item = static_cast<std::int64_t>(size_of(kernels::gradient_dtype(spec.dtype)));
+  const bool backward = direction == Direction::backward;
+  const std::uint64_t gradient = backward ? checked_product({table.gradient_elements(block), item}) : 0;
+  const std::uint64_t mask = checked_product({rows, most_spans, static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
+  return table.packed_bytes(block, direction) + gradient + mask +
+         table.pass_bytes(make_problem(spec, rows, {}, {}), direction);
+}
+
 struct LocalAttention::Impl {
   Impl(AttentionSpec wanted, const Execution& execution)
       : spec(std::move(wanted)),

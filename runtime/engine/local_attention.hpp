@@ -20,6 +20,11 @@ struct LocalRows {
 /// queries see. Pure arithmetic.
 LocalRows local_rows(const MaskSpec& mask, const Layout& layout, int rank);
 
+/// Bytes that a LocalAttention over `rows` queries and as many keys allocates: block, carries, gradients and mask. Pure
+/// arithmetic; checked.
+std::uint64_t local_attention_bytes(const AttentionSpec& spec, std::int64_t rows, const kernels::KernelTable& table,
+                                    kernels::Direction direction);
+
 /// Exact for every computed query all of whose visible keys are among `rows.keys`. Needs no MPI; every method is local.
 /// dk and dv hold the shares of these queries alone: gradients of halo rows are to be added up at their owners
 /// (HaloExchange); dsink likewise.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "runtime/checkpoint/row_runs.hpp"
+#include "runtime/engine/local_attention.hpp"
 #include "runtime/stack/layer.hpp"
 #include "runtime/stack/verify.hpp"
 
@@ -34,9 +35,13 @@ struct PerRow {
   }
 };
 
-/// Of one kind of layer: what its ring keeps from call to call.
-std::uint64_t ring_bytes(const AttentionSpec& spec, const RunShape& run, const kernels::KernelTable& table) {
+/// Of one kind of layer: what its attention keeps from call to call, a resident one on `held` rows.
+std::uint64_t ring_bytes(LayerKind kind, const AttentionSpec& spec, const RunShape& run, std::int64_t held,
+                         const kernels::KernelTable& table) {
   const auto bytes = [&](kernels::Direction direction) {
+    if (kind == LayerKind::local && run.local_halo == LocalHalo::resident) {
+      return local_attention_bytes(spec, held, table, direction);
+    }
     return attention_bytes(spec, run.layout, run.ranks, table, run.exchange, direction);
   };
   const std::uint64_t forward = bytes(kernels::Direction::forward);
@@ -51,11 +56,14 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
   const AttentionSpec& shape = model.attention;
   const bool backward = run.direction == kernels::Direction::backward;
   const Layout layout(run.layout.kind, shape.seq_q, run.ranks, run.layout.stripe);
-  const auto rows = static_cast<std::int64_t>(checked_product({shape.batch, layout.max_rows()}));
+  const std::int64_t held = most_held_rows(model, run.layout, run.ranks, run.local_halo);
+  const auto rows = static_cast<std::int64_t>(checked_product({shape.batch, held}));
   const PerRow per_row{model, rows, backward ? model.layers : 1};
   const auto scratch = static_cast<std::int64_t>(LayerRows::scratch_bytes(model));
   std::uint64_t rings = 0;
-  for (const LayerKind kind : model.kinds()) rings = added(rings, ring_bytes(model.layer_of(kind).attention, run, table));
+  for (const LayerKind kind : model.kinds()) {
+    rings = added(rings, ring_bytes(kind, model.layer_of(kind).attention, run, held, table));
+  }
   std::vector<MemoryItem> plan{
       {"activations x", per_row.stored(model.width(), per_row.layers_kept + 1)},
       {"q, k, v", per_row.stored(model.qkv_width())},
@@ -66,13 +74,15 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
       {"row blocks of the threads", checked_product({scratch, run.threads})},
       {"windows of files and digest", window_bytes + (run.tensor_files ? static_cast<std::uint64_t>(staging_bytes) : 0)},
   };
+  const std::int64_t halo = shape.batch * (held - layout.max_rows());  // staged to send and to receive
+  if (halo > 0) plan.push_back({"halo of x, in and out", 2 * PerRow{model, halo, 1}.f32(model.width())});
   if (backward) {
     plan.push_back({"gradients of x and out (f32)", per_row.f32(model.width(), 2)});
     plan.push_back({"gradients of q, k, v (f32)", per_row.f32(model.qkv_width())});
   }
   const auto all_rows = static_cast<std::int64_t>(checked_product({shape.batch, shape.seq_q}));
   const std::int64_t samples = std::min(run.verify_rows, all_rows);
-  if (samples > 0) plan.push_back({"verification", Verifier::bytes(model, layout.max_rows(), samples, run.threads)});
+  if (samples > 0) plan.push_back({"verification", Verifier::bytes(model, held, samples, run.threads)});
   return plan;
 }
 

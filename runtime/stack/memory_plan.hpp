@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/stack/model.hpp"
+#include "runtime/stack/stack_rows.hpp"
 
 namespace annulus::stack {
 
@@ -22,6 +23,7 @@ struct RunShape {
   int threads = 1;
   kernels::Direction direction = kernels::Direction::forward;
   ExchangeKind exchange = ExchangeKind::automatic;
+  LocalHalo local_halo = LocalHalo::exchange;  ///< resolved
   std::int64_t verify_rows = 0;
   bool tensor_files = false;  ///< reads or writes HDF5
 };

@@ -1,4 +1,5 @@
-/// Rates of the kernel rows on one core: `kernel_bench [rows [backend...]]`. Not a test: it judges nothing.
+/// Rates of the kernel rows on one core: `kernel_bench [rows [backend...]]`, and of causal windows against dense causal:
+/// `kernel_bench window [rows [backend...]]`. Not a test: it judges nothing.
 /// Times whole passes (packing and finish included) and the attend step alone in CPU time of this thread, which other
 /// jobs on the machine disturb less than the clock on the wall, and prints the median over many of them and its share
 /// of the f32 multiply-add peak, measured in between.
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -54,6 +56,10 @@ struct Shape {
   std::int64_t head_dim;
   DType dtype;
   bool causal;
+  std::int64_t window = 0;  ///< causal only: keys that a row sees; 0: all before it
+
+  std::int64_t first_key(std::int64_t row) const { return window > 0 ? std::max<std::int64_t>(row + 1 - window, 0) : 0; }
+  std::int64_t end_key(std::int64_t row) const { return causal ? row + 1 : rows; }
 };
 
 /// One head attending to one block, with everything that a pass needs.
@@ -67,7 +73,7 @@ class Subject {
     out_ = Tensor(DType::f32, 1, shape.rows, 1, shape.head_dim);
     for (Tensor* gradient : {&dq_, &dk_, &dv_}) *gradient = Tensor(DType::f32, 1, shape.rows, 1, shape.head_dim);
     lse_.resize(positions.size());
-    for (const std::int64_t row : positions) spans_.push_back({0, shape.causal ? row + 1 : shape.rows});
+    for (const std::int64_t row : positions) spans_.push_back({shape.first_key(row), shape.end_key(row)});
     problem_.q_rows = shape.rows;
     problem_.head_dim = shape.head_dim;
     problem_.dtype = shape.dtype;
@@ -88,8 +94,8 @@ class Subject {
   }
 
   double flops(Direction direction) const {
-    const auto n = static_cast<double>(shape_.rows);
-    const double pairs = shape_.causal ? n * (n + 1) / 2 : n * n;
+    double pairs = 0;
+    for (const kernels::RowSpan& span : spans_) pairs += static_cast<double>(span.rows());
     return (direction == Direction::forward ? 4 : 10) * pairs * static_cast<double>(shape_.head_dim);
   }
 
@@ -155,20 +161,54 @@ void measure(const Shape& shape, const kernels::KernelTable& table) {
   }
 }
 
+/// GFLOP/s of the attend step, medians of runs that take turns, so that the machine's moods meet all shapes alike.
+std::vector<double> rates_in_turns(const std::vector<Shape>& shapes, const kernels::KernelTable& table, Direction direction) {
+  std::vector<std::unique_ptr<Subject>> subjects;
+  std::vector<std::vector<double>> seconds(shapes.size());
+  for (const Shape& shape : shapes) subjects.push_back(std::make_unique<Subject>(shape, table));
+  double whole = 0;
+  for (int round = 0; round < 5; ++round) {
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      for (int run = 0; run < (i == 0 ? 1 : 4); ++run) seconds[i].push_back(subjects[i]->run(direction, whole));
+    }
+  }
+  std::vector<double> rates;
+  for (std::size_t i = 0; i < shapes.size(); ++i) rates.push_back(subjects[i]->flops(direction) / median(seconds[i]) / 1e9);
+  return rates;
+}
+
+void measure_windows(std::int64_t rows, std::int64_t head_dim, DType dtype, const kernels::KernelTable& table) {
+  const std::vector<Shape> shapes{{rows, head_dim, dtype, true}, {rows, head_dim, dtype, true, 1024}, {rows, head_dim, dtype, true, 256}};
+  for (const Direction direction : {Direction::forward, Direction::backward}) {
+    const std::vector<double> rates = rates_in_turns(shapes, table, direction);
+    std::printf("%-11s %-8s %-4s d%-3lld causal n=%lld %6.1f GFLOP/s  W=1024 %5.1f %%  W=256 %5.1f %%\n",
+                std::string(table.name).c_str(), direction == Direction::forward ? "forward" : "backward",
+                std::string(name(dtype)).c_str(), static_cast<long long>(head_dim), static_cast<long long>(rows), rates[0],
+                100 * rates[1] / rates[0], 100 * rates[2] / rates[0]);
+    std::fflush(stdout);
+  }
+}
+
 }  // namespace
 }  // namespace annulus::test
 
 int main(int argc, char** argv) {
   using namespace annulus;
-  const std::int64_t rows = argc > 1 ? std::atoll(argv[1]) : 1536;
-  const std::vector<std::string> wanted(argv + std::min(argc, 2), argv + argc);
-  test::measure_peaks();
+  std::vector<std::string> words(argv + 1, argv + argc);
+  const bool windows = !words.empty() && words.front() == "window";
+  if (windows) words.erase(words.begin());
+  const std::int64_t rows = words.empty() ? (windows ? 16384 : 1536) : std::atoll(words.front().c_str());
+  const std::vector<std::string> wanted(words.begin() + std::min<std::ptrdiff_t>(std::ssize(words), 1), words.end());
+  if (!windows) test::measure_peaks();
   for (const kernels::KernelTable& table : kernels::kernel_tables()) {
     const bool named = std::find(wanted.begin(), wanted.end(), table.name) != wanted.end();
     if (!table.unavailable.empty() || (wanted.empty() ? table.name == "reference" : !named)) continue;
     for (const std::int64_t head_dim : {64, 128}) {
       for (const DType dtype : {DType::f32, DType::bf16}) {
-        for (const bool causal : {false, true}) test::measure({rows, head_dim, dtype, causal}, table);
+        if (windows) test::measure_windows(rows, head_dim, dtype, table);
+        for (const bool causal : {false, true}) {
+          if (!windows) test::measure({rows, head_dim, dtype, causal}, table);
+        }
       }
     }
   }

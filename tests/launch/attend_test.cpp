@@ -41,6 +41,12 @@ OracleProblem causal(std::int64_t seq_q, std::int64_t seq_k) {
   return problem;
 }
 
+OracleProblem masked(const OracleMask& mask) {
+  OracleProblem problem = small(67, 67);
+  problem.mask = mask;
+  return problem;
+}
+
 const std::vector<std::string> rich_options{"--causal", "--softmax-scale", "0.5", "--softcap", "20", "--backward"};
 
 std::vector<std::string> operator+(std::vector<std::string> words, const std::vector<std::string>& more) {
@@ -61,6 +67,18 @@ const std::vector<Example> examples{
     {"seven_ranks_more_keys", 7, {causal(10, 33)}, {"--causal", "--backward"}},
     {"eight_ranks_three_rows", 8, {small(3, 3)}, {"--backward"}},
     {"reference", 3, {rich()}, rich_options + std::vector<std::string>{"--backend", "reference", "--threads", "1"}},
+    {"window_and_sinks",
+     3,
+     {masked({.causal = true, .left = 9, .right = 0, .sink_tokens = 2})},
+     {"--sliding-window", "10", "--sink-tokens", "2", "--backward"}},
+    {"two_sided_window_and_documents",
+     2,
+     {masked({.left = 5, .right = 3, .global_tokens = 1, .cu_seqlens = {0, 20, 67}})},
+     {"--window-size", "5,3", "--global-tokens", "1", "--backward"}},
+    {"open_window_chunks_and_stride",
+     4,
+     {masked({.causal = true, .left = -1, .right = 2, .chunk_size = 16, .stride = 7})},
+     {"--window-size", "-1,2", "--causal", "--chunk-size", "16", "--stride", "7", "--layout", "striped"}},
     {"bf16", 3, {.problem = causal(41, 41), .type = "bf16"}, {"--causal", "--backward"}, DType::bf16},
     {"f16", 2, {.problem = small(23, 31), .type = "f16"}, {"--backward"}, DType::f16},
     {"stored_f64_computed_f32", 3, {.problem = small(19, 19), .type = "f64"}, {"--dtype", "f32", "--backward"}},
@@ -167,6 +185,25 @@ TEST(AttendReport, HoldsTheContract) {
   EXPECT_GT(report["layers"][0]["bytes_sent"], 0);
   EXPECT_GT(report["seconds"], 0);
   EXPECT_GT(report["tflops"], 0);
+}
+
+TEST(AttendReport, TellsOfLocalMasks) {
+  const Folder folder;
+  write_attend_input(folder / "in.h5", {.problem = masked({})});
+  const auto layer_of = [&](const std::vector<std::string>& mask) {
+    const Outcome outcome =
+        run_program(2, std::vector<std::string>{"attend", folder / "in.h5", folder / "out.h5", "--report", "-"} + mask);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    const nlohmann::json report = nlohmann::json::parse(outcome.out);
+    EXPECT_EQ(report["layout"], "contiguous");
+    EXPECT_EQ(report["layers"][0]["kind"], "local");
+    return report["layers"][0];
+  };
+  const nlohmann::json sliding = layer_of({"--sliding-window", "10"});
+  EXPECT_EQ(sliding["window"], (nlohmann::json{9, 0}));
+  EXPECT_EQ(sliding["flops"], 4.0 * 8 * 2 * 4 * (67 * 10 - 10 * 9 / 2));
+  EXPECT_EQ(layer_of({"--window-size", "1k,-1"})["window"], (nlohmann::json{1024, -1}));
+  EXPECT_TRUE(layer_of({"--causal", "--chunk-size", "16"})["window"].is_null());
 }
 
 TEST(AttendReport, GoesToStandardOutputAlone) {

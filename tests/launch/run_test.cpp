@@ -78,6 +78,21 @@ TEST(Run, ReportsEveryFieldOfTheContract) {
   }
 }
 
+TEST(Run, VerifiesLocalMasksInEveryLayout) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 300);
+  for (const char* layout : {"auto", "zigzag", "striped"}) {
+    const Outcome outcome = run_program(
+        3, run_words(input, {"--sliding-window", "40", "--sink-tokens", "3", "--stride", "16", "--layout", layout,
+                             "--layers", "1", "--verify", "60", "--report", folder / "report.json"}));
+    ASSERT_EQ(outcome.code, 0) << layout << ": " << outcome.err;
+    const Json json = read_json(folder / "report.json");
+    EXPECT_EQ(json.at("layers")[0].at("kind"), "local");
+    EXPECT_EQ(json.at("layers")[0].at("window"), (Json{39, 0}));
+    EXPECT_EQ(json.at("layout"), std::string(layout) == "auto" ? "contiguous" : layout);
+  }
+}
+
 TEST(Run, GivesTheSameDigestForBothExchangesAndAnyThreads) {
   const Folder folder;
   const std::string input = write_text(folder, "text", 500);
@@ -289,8 +304,8 @@ const std::vector<BadRun> bad_runs{
      {"run", "--input", "TEXT", "--output", "new", "--report", "./new"},
      2,
      "--output and --report"},
-    {"window", {"run", "--input", "TEXT", "--window-size", "4,0"}, 2, "--window-size is not supported yet"},
-    {"sliding_window", {"run", "--input", "TEXT", "--sliding-window", "4"}, 2, "--sliding-window is not supported yet"},
+    {"two_windows", {"run", "--input", "TEXT", "--window-size", "4,0", "--sliding-window", "5"}, 2, "try one of them"},
+    {"sinks_alone", {"run", "--input", "TEXT", "--sink-tokens", "4"}, 2, "without a window or chunk"},
     {"f64", {"run", "--input", "TEXT", "--dtype", "f64"}, 2, "--dtype f64 is not for run"},
     {"f64_by_reference",
      {"run", "--input", "TEXT", "--dtype", "f64", "--backend", "reference"},

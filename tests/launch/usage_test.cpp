@@ -58,12 +58,20 @@ const std::vector<Misuse> misuses{
     {"unknown_backend", attend_with({"--backend", "abacus"}), "abacus"},
     {"absent_backend", attend_with({"--backend", "cuda"}), "cuda"},
     {"f64_on_simd", attend_with({"--backend", "simd", "--dtype", "f64"}), "f64"},
-    {"window", attend_with({"--window-size", "4,0"}), "--window-size is not supported yet"},
-    {"sliding_window", attend_with({"--sliding-window", "4"}), "--sliding-window is not supported yet"},
-    {"chunks", attend_with({"--chunk-size=4"}), "--chunk-size is not supported yet"},
-    {"sinks", attend_with({"--sink-tokens", "4"}), "--sink-tokens is not supported yet"},
-    {"globals", attend_with({"--global-tokens", "4"}), "--global-tokens is not supported yet"},
-    {"stride", attend_with({"--stride"}), "--stride is not supported yet"},
+    {"window_of_one_side", attend_with({"--window-size", "4"}), "--window-size '4'"},
+    {"window_of_three", attend_with({"--window-size", "4,0,1"}), "--window-size '0,1'"},
+    {"negative_window", attend_with({"--window-size", "-2,0"}), "--window-size '-2'"},
+    {"window_beyond_the_type", attend_with({"--window-size", "9999999999G,0"}), "--window-size"},
+    {"two_windows", attend_with({"--window-size", "3,0", "--sliding-window", "4"}), "--sliding-window and --window-size"},
+    {"two_windows_turned", attend_with({"--sliding-window", "4", "--window-size", "-1,-1"}), "--sliding-window and --window-size"},
+    {"empty_sliding_window", attend_with({"--sliding-window", "0"}), "--sliding-window '0'"},
+    {"sliding_without_causal", {"run", "--input", "IN", "--no-causal", "--sliding-window", "4"}, "--sliding-window with --no-causal"},
+    {"empty_chunks", attend_with({"--chunk-size=0"}), "--chunk-size '0'"},
+    {"negative_sinks", attend_with({"--sliding-window", "4", "--sink-tokens", "-1"}), "--sink-tokens '-1'"},
+    {"sinks_alone", attend_with({"--causal", "--sink-tokens", "4"}), "without a window or chunk"},
+    {"globals_and_an_open_window", attend_with({"--window-size", "-1,-1", "--global-tokens", "4"}), "without a window or chunk"},
+    {"stride_alone", {"run", "--input", "IN", "--stride", "4"}, "without a window or chunk"},
+    {"stride_without_a_value", attend_with({"--stride"}), "'--stride' is missing"},
     {"one_file_twice", {"attend", "IN", "IN"}, "same file"},
     {"info_with_an_option", {"info", "--causal"}, "'--causal'"},
 };
@@ -111,7 +119,7 @@ TEST(Help, NeedsNoMpiAndIsPrintedOnce) {
 
 TEST(Help, PromisesNothingThatIsRefused) {
   const std::string help = run_program(plainly, {"attend", "--help"}).out;
-  for (const char* option : {"window", "chunk", "sink-tokens", "global-tokens", "stride", "device", "comm-timeout"}) {
+  for (const char* option : {"device", "comm-timeout"}) {
     EXPECT_EQ(help.find(option), std::string::npos) << option;
   }
 }
