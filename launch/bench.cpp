@@ -24,6 +24,7 @@ namespace {
 
 using kernels::Direction;
 
+constexpr std::int64_t most_samples = 100'000;
 constexpr std::int64_t most_window_samples = 7;  ///< dense calls over 8 windows of rows take their time
 
 struct BenchOptions {
@@ -267,6 +268,9 @@ void check(const BenchOptions& options) {
   for (const DType dtype : options.dtypes()) (void)kernels::kernel_table(options.execution().backend, dtype);
   if (options.all_backends() && options.attention.dtype == DType::f64) {
     throw UsageError("--backend all does not take f64 (only reference computes in it); try --backend reference");
+  }
+  if (options.samples > most_samples) {
+    throw UsageError(fmt::format("--samples {} (it would never end); try {}", options.samples, 25));
   }
   if (options.head_dim > 256) {
     throw UsageError(

@@ -93,7 +93,7 @@ RingRate measure_ring(const Communicator& world, const RingShape& shape, const E
   together(world, [&] {
     if (world.rank() == 0) alone.emplace(self, shape, spec, same_threads);
   });
-  RingRate rate{shape, world.size(), std::string(name(all.ring().exchange())), {}, {}};
+  RingRate rate{shape, world.size(), all.ring().threads(), std::string(name(all.ring().exchange())), {}, {}};
   for (std::int64_t i = 0; i < samples; ++i) {
     double one_rank = 0;
     together(world, [&] {

@@ -19,6 +19,7 @@ struct RingShape {
 struct RingRate {
   RingShape shape;
   int ranks = 1;
+  int threads = 1;  ///< of a rank
   std::string exchange;
   Samples efficiency;        ///< seconds of one rank / (ranks * seconds of the ring)
   Samples exposed_fraction;  ///< of the ring's seconds, waiting for blocks

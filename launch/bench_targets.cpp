@@ -6,7 +6,9 @@
 
 #include <algorithm>
 
+#include "kernels/kernel_table.hpp"
 #include "launch/table.hpp"
+#include "runtime/comm/placement.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -29,7 +31,7 @@ constexpr CoreTarget core_targets[] = {
 constexpr int ring_ranks = 2;  ///< what the targets of the ring speak of
 constexpr double ring_floor = 0.92;
 constexpr double ring_target = 0.97;
-constexpr std::int64_t ring_rows = 1024;  ///< at least, per rank
+constexpr std::int64_t fewest_rows = 1024;  ///< per rank: small shapes are mostly packing
 
 struct WindowTarget {
   std::int64_t window;
@@ -37,6 +39,10 @@ struct WindowTarget {
   double target;
 };
 constexpr WindowTarget window_targets[] = {{1024, 0.85, 0.93}, {256, 0.70, 0.82}};
+
+bool is_best_row(const kernels::KernelTable* table, DType dtype) {
+  return table->name == kernels::kernel_table("auto", dtype).name;
+}
 
 void lower(std::optional<double>& lowest, double value) { lowest = std::min(lowest.value_or(value), value); }
 
@@ -46,7 +52,8 @@ Target measured(const CoreTarget& wanted, const std::vector<KernelRate>& rates) 
   for (const KernelRate& rate : rates) {
     const KernelShape& shape = rate.shape;
     const bool same = shape.direction == wanted.direction && shape.dtype == wanted.dtype &&
-                      shape.head_dim == wanted.head_dim && !shape.mask.causal;
+                      shape.head_dim == wanted.head_dim && !shape.mask.causal && shape.rows >= fewest_rows &&
+                      is_best_row(shape.table, shape.dtype);
     if (same) lower(target.measured, rate.whole_fraction());
   }
   return target;
@@ -55,7 +62,8 @@ Target measured(const CoreTarget& wanted, const std::vector<KernelRate>& rates) 
 Target measured(const WindowTarget& wanted, const std::vector<WindowRate>& rates) {
   Target target{fmt::format("window of {} against dense", wanted.window), wanted.floor, wanted.target};
   for (const WindowRate& rate : rates) {
-    if (rate.shape.window == wanted.window) lower(target.measured, rate.rate_vs_dense.median());
+    const bool same = rate.shape.window == wanted.window && is_best_row(rate.shape.table, rate.shape.dtype);
+    if (same) lower(target.measured, rate.rate_vs_dense.median());
   }
   return target;
 }
@@ -66,7 +74,7 @@ Target measured(Direction direction, DType dtype, std::int64_t head_dim, const s
   for (const RingRate& rate : rates) {
     const RingShape& shape = rate.shape;
     const bool same = shape.direction == direction && shape.dtype == dtype && shape.head_dim == head_dim &&
-                      rate.ranks == ring_ranks && shape.rows_per_rank >= ring_rows;
+                      rate.ranks == ring_ranks && shape.rows_per_rank >= fewest_rows && rate.ranks * rate.threads <= usable_cores();
     if (same) lower(target.measured, rate.efficiency.median());
   }
   return target;

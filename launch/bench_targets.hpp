@@ -22,7 +22,8 @@ struct Target {
 };
 
 /// The targets of one core (full mask, packing included), of windows against dense masks, and of a ring of two ranks, with
-/// what was measured for them. Of several measurements for one target the lowest counts.
+/// what was measured for them. Of several measurements for one target the lowest counts; those of small shapes, of
+/// backends that "auto" would not take here and of more threads than cores count for none.
 std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<WindowRate>& windows,
                             const std::vector<RingRate>& rings);
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "launch/model_options.hpp"
+#include "runtime/stack/stack_rows.hpp"
 #include "launch/options.hpp"
 
 namespace annulus::launch {

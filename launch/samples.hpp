@@ -20,7 +20,10 @@ inline double thread_cpu_seconds() {
 class Samples {
  public:
   void add(double value) { values_.insert(std::upper_bound(values_.begin(), values_.end(), value), value); }
-  double median() const { return quantile(0.5); }
+  double median() const {
+    const std::size_t middle = values_.size() / 2;
+    return values_.size() % 2 == 1 ? values_[middle] : (values_[middle - 1] + values_[middle]) / 2;
+  }
   /// The value below which a share `q` in [0, 1] of the others lies.
   double quantile(double q) const {
     return values_[static_cast<std::size_t>(q * static_cast<double>(values_.size() - 1) + 0.5)];

@@ -139,6 +139,7 @@ class Subject {
 };
 
 void measure(const Shape& shape, const kernels::KernelTable& table) {
+  const bool pairs = shape.dtype == DType::bf16 && table.bf16_products;
   Subject subject(shape, table);
   for (const Direction direction : {Direction::forward, Direction::backward}) {
     std::vector<double> steps;
@@ -147,7 +148,7 @@ void measure(const Shape& shape, const kernels::KernelTable& table) {
     for (double spent = 0; spent < 1 || steps.size() < 3; spent += wholes.back()) {
       wholes.emplace_back();
       steps.push_back(subject.run(direction, wholes.back()));
-      peaks.push_back(peak(kernels::simd::multiply_add_burst));
+      peaks.push_back(peak(pairs ? kernels::simd::bf16_multiply_add_burst : kernels::simd::multiply_add_burst));
     }
     const double giga_flops = subject.flops(direction) / 1e9;
     const double step = giga_flops / median(steps);

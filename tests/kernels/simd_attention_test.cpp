@@ -30,14 +30,16 @@ void check_against_reference(const SimdCase& c, double tolerance = 1e-5) {
 TEST(SimdAttention, AgreesAtEveryHeadDim) {
   for (const std::int64_t head_dim :
        {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 40, 64, 72, 96, 100, 128, 129, 192, 255, 256}) {
-    check_against_reference({.head_dim = head_dim});
+    for (const DType dtype : {DType::f32, DType::bf16}) check_against_reference({.head_dim = head_dim, .dtype = dtype});
   }
 }
 
 TEST(SimdAttention, AgreesAtTheEdgesOfTiles) {
   for (const std::int64_t q_rows : {0, 1, 11, 12, 13, 96, 97, 193}) {
     for (const std::int64_t keys : {1, 31, 32, 33, 191, 192, 193, 257, 400}) {
-      check_against_reference({.q_rows = q_rows, .block_rows = {keys}, .heads = 1, .head_dim = 20});
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        check_against_reference({.q_rows = q_rows, .block_rows = {keys}, .heads = 1, .head_dim = 20, .dtype = dtype});
+      }
     }
   }
 }

@@ -68,7 +68,7 @@ TEST(Bench, ComparesWithTheTargets) {
 
 TEST(Bench, TargetsTakeTheLowestOfTheirMeasurements) {
   launch::KernelRate rate;
-  rate.shape = {.table = &kernels::kernel_table("reference", DType::f32), .dtype = DType::f32, .head_dim = 128};
+  rate.shape = {.table = &kernels::kernel_table("auto", DType::f32), .dtype = DType::f32, .rows = 1024, .head_dim = 128};
   rate.peak.add(100);
   rate.attend.add(99);
   rate.whole.add(93);
@@ -89,6 +89,11 @@ TEST(Bench, TargetsTakeTheLowestOfTheirMeasurements) {
   slower.whole = {};
   slower.whole.add(81);
   EXPECT_STREQ(first(launch::compare({rate, slower}, {}, {})).reached(), "below the floor");
+  slower.shape.rows = 1023;
+  EXPECT_FALSE(first(launch::compare({slower}, {}, {})).measured) << "small shapes are mostly packing";
+  slower.shape.rows = 1024;
+  slower.shape.table = &kernels::kernel_table("portable", DType::f32);
+  EXPECT_FALSE(first(launch::compare({slower}, {}, {})).measured) << "the targets speak of the best row";
   rate.shape.mask.causal = true;
   EXPECT_FALSE(first(launch::compare({rate}, {}, {})).measured) << "the targets speak of full masks";
 
@@ -97,6 +102,12 @@ TEST(Bench, TargetsTakeTheLowestOfTheirMeasurements) {
   ring.ranks = 2;
   ring.efficiency.add(0.95);
   EXPECT_EQ(first(launch::compare({}, {}, {ring})).metric, "2 ranks, forward f32 d64");
+  ring.shape.rows_per_rank = 1023;
+  EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured);
+  ring.shape.rows_per_rank = 1024;
+  ring.threads = 1'000'000;
+  EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured) << "more threads than cores";
+  ring.threads = 1;
   ring.ranks = 3;
   EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured);
 }
@@ -160,6 +171,8 @@ TEST(Samples, KnowTheirOrderStatistics) {
   EXPECT_EQ(samples.quantile(0), 1);
   EXPECT_EQ(samples.quantile(1), 5);
   EXPECT_EQ(samples.quantile(0.25), 2);
+  samples.add(6);
+  EXPECT_EQ(samples.median(), 3.5);
 }
 
 }  // namespace

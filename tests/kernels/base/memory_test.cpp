@@ -61,6 +61,24 @@ TEST(BufferMemory, SaysHowMuchItCouldNotGet) {
   }
 }
 
+TEST(BufferPool, LendsTheSameMemoryToTheNextOfThatSize) {
+  BufferPool pool;
+  float* first = nullptr;
+  {
+    const Buffer<float> buffer(100, pool);
+    first = buffer.data();
+  }
+  Buffer<float> again(100, pool);
+  EXPECT_EQ(again.data(), first);
+  const Buffer<float> beside(100, pool);
+  EXPECT_NE(beside.data(), first) << "lent to two";
+  const Buffer<float> other_size(1000, pool);
+  EXPECT_NE(other_size.data(), first);
+  again = Buffer<float>();  // gives back
+  const Buffer<float> third(100, pool);
+  EXPECT_EQ(third.data(), first);
+}
+
 TEST(TensorViews, FindElementsByTheirStrides) {
   Buffer<bf16> memory(2 * 3 * 4 * 5);
   const TensorView dense = dense_view(reinterpret_cast<std::byte*>(memory.data()), DType::bf16, 2, 3, 4, 5);
