@@ -98,8 +98,8 @@ std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int 
   const std::uint64_t gradients = !backward ? 0 : ranks == 1 ? 1 : shared ? 2 : 3;
   const std::uint64_t gradient_bytes =
       checked_product({table.gradient_elements(block), static_cast<std::int64_t>(size_of(kernels::gradient_dtype(spec.dtype)))});
-  const std::uint64_t masks = checked_product(
-      {problem.q_rows, spans_per_query(plan.mask(), plan.k_layout()), static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
+  const std::uint64_t masks = checked_product({problem.q_rows, spans_per_query(plan.mask(), plan.k_layout()),
+                                               static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
   const std::uint64_t positions = spec.alibi_slopes.empty() ? 0 : checked_product({problem.q_rows + block.rows, 8});
   return blocks * table.packed_bytes(block, direction) + gradients * gradient_bytes + masks + positions +
          table.pass_bytes(problem, direction);

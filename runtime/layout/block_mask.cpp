@@ -47,7 +47,9 @@ BlockRows::BlockRows(const Mask& mask, const Layout& k_layout, int owner)
 }
 
 void BlockRows::cut_into_pieces(const Layout& k_layout, int owner) {
-  for (const Piece& piece : k_layout.pieces(owner)) lattices_.push_back({piece.row, 1, piece.pos, 1, piece.pos + piece.rows});
+  for (const Piece& piece : k_layout.pieces(owner)) {
+    lattices_.push_back({piece.row, 1, piece.pos, 1, piece.pos + piece.rows});
+  }
 }
 
 /// Stripes are many: the rows at one offset in all of them.
@@ -85,7 +87,8 @@ void BlockRows::append_progression(const PosSpan& keys, std::vector<kernels::Row
   spans.resize(full);
 }
 
-/// Row t of the lattice holds pos + t * pos_step, which the stride meets where t = (begin - pos) / pos_step modulo period_.
+/// Row t of the lattice holds pos + t * pos_step, which the stride meets where t = (begin - pos) / pos_step modulo
+/// period_.
 kernels::RowSpan BlockRows::rows_of(const Lattice& lattice, const PosSpan& keys) const {
   const auto rows_before = [&](std::int64_t pos) {
     return pos <= lattice.pos ? 0 : ceil_div(pos - lattice.pos, lattice.pos_step);
