@@ -27,8 +27,8 @@ void add_choice_of_layout(Options& options, AttentionOptions& target) {
           refuse_word("--layout", word, "auto, contiguous, zigzag or striped");
         }
       },
-      "auto|contiguous|zigzag|striped: which rank keeps which tokens (auto: zigzag when causal without a window or chunk, "
-      "else contiguous)");
+      "auto|contiguous|zigzag|striped: which rank keeps which tokens (auto: zigzag when causal without a window or "
+      "chunk, else contiguous)");
 }
 
 void add_choice_of_exchange(Options& options, AttentionOptions& target) {
@@ -62,7 +62,8 @@ WindowSize parse_window(const std::string& text) {
   if (comma == std::string::npos) {
     throw UsageError(fmt::format("--window-size '{}' is not valid (it has two sides); try L,R such as 1023,0", text));
   }
-  return {parse_size("--window-size", text.substr(0, comma), -1), parse_size("--window-size", text.substr(comma + 1), -1)};
+  return {.left = parse_size("--window-size", text.substr(0, comma), -1),
+          .right = parse_size("--window-size", text.substr(comma + 1), -1)};
 }
 
 void add_windows(Options& options, AttentionOptions& target, MaskDefault mask) {
@@ -86,7 +87,8 @@ void add_windows(Options& options, AttentionOptions& target, MaskDefault mask) {
 void add_rules(Options& options, MaskSpec& mask) {
   options.size("chunk-size", "C", mask.chunk_size, 1, "a token sees its own chunk of C tokens");
   options.size("sink-tokens", "S", mask.sink_tokens, 0, "the first S tokens stay visible beside a window or chunk");
-  options.size("global-tokens", "G", mask.global_tokens, 0, "the first G tokens see and are seen beside a window or chunk");
+  options.size("global-tokens", "G", mask.global_tokens, 0,
+               "the first G tokens see and are seen beside a window or chunk");
   options.size("stride", "K", mask.stride, 1, "every K-th token is visible beside a window or chunk");
 }
 
@@ -106,7 +108,8 @@ void add_mask_options(Options& options, AttentionOptions& target, MaskDefault ma
   if (mask == MaskDefault::full) {
     options.flag("causal", target.mask.causal, "a token sees itself and what came before it (default: everything)");
   } else {
-    options.flag_off("no-causal", target.mask.causal, "a token sees everything (default: itself and what came before it)");
+    options.flag_off("no-causal", target.mask.causal,
+                     "a token sees everything (default: itself and what came before it)");
   }
   add_windows(options, target, mask);
   add_rules(options, target.mask);

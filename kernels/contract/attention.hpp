@@ -66,8 +66,8 @@ struct RowSpan {
 };
 
 /// Which key rows of one block each query row sees: the mask, as kernels know it. Query row r sees the union of
-/// spans[r * per_row .. (r + 1) * per_row); no two of them share a row, those of step 1 ascend, any may be empty. Backends
-/// skip faster where the k-th span of neighbouring query rows stems from the same rule.
+/// spans[r * per_row .. (r + 1) * per_row); no two of them share a row, those of step 1 ascend, any may be empty.
+/// Backends skip faster where the k-th span of neighbouring query rows stems from the same rule.
 struct VisibleRows {
   std::span<const RowSpan> spans;  ///< [q_rows][per_row]
   std::int64_t per_row = 1;

@@ -361,7 +361,8 @@ void SimdBackward::add_to_queries(const QueryTile& queries, const Scratch& scrat
     const RowSpan seen = columns.seen;
     ops_.accumulate(ds_along_keys(scratch) + i * group_rows * score_stride + columns.begin +
                         (seen.begin - columns.begin) / ops_.pair,
-                    seen.end - seen.begin, scratch.k_rows.data() + seen.begin / ops_.pair * layout_.width, layout_.width,
+                    seen.end - seen.begin,
+                    scratch.k_rows.data() + seen.begin / ops_.pair * layout_.width, layout_.width,
                     dq_.data() + (queries.row + i * group_rows) * layout_.width);
   }
 }

@@ -41,7 +41,7 @@ void hide_all_but(std::span<const RowSpan> spans, RowSpan keys, float* row) {
   hide(row, 0, keys.end - keys.begin);
   for (const RowSpan& span : spans) {
     const RowSpan seen = span.within(keys);
-    for (std::int64_t key = seen.begin; key < seen.end; key += seen.step) row[key - keys.begin] = kept[key - keys.begin];
+    for (std::int64_t key = seen.begin - keys.begin; key < seen.end - keys.begin; key += seen.step) row[key] = kept[key];
   }
 }
 
@@ -90,7 +90,6 @@ VisibleColumns GroupMask::columns(std::int64_t group, RowSpan keys) const {
   const std::int64_t all = keys.end - keys.begin;
   const bool whole_panels = all % panel_keys == 0;
   if (whole_panels && all_see(group, keys)) return {0, all, {0, all}, false};
-  RowSpan hull;
   const auto first_reach = reach_.begin() + group * visible_.per_row;
   if (std::none_of(first_reach, first_reach + visible_.per_row, [&](const Reach& reach) {
         return reach.hull.begin < keys.end && keys.begin < reach.hull.end;
@@ -98,6 +97,7 @@ VisibleColumns GroupMask::columns(std::int64_t group, RowSpan keys) const {
     return {};
   }
   const std::int64_t first = group * group_rows;
+  RowSpan hull;
   const TileKind kind = classify(visible_, first, first + layout_.rows_of_group(group), keys, &hull);
   if (kind == TileKind::empty) return {};
   const RowSpan seen{(hull.begin - keys.begin) / 2 * 2, round_up(hull.end - keys.begin, 2)};

@@ -13,13 +13,13 @@ namespace annulus::kernels::simd {
 struct VisibleColumns {
   std::int64_t begin = 0;  ///< from the first key of the tile, multiples of 32
   std::int64_t end = 0;
-  RowSpan seen{};       ///< those that some row sees, from an even one to an even one: products with p may skip the others
+  RowSpan seen{};       ///< those that some row sees, even at both ends: products with p may skip the others
   bool masked = false;  ///< some row does not see some of these columns
   bool empty() const { return begin >= end; }
 };
 
-/// The mask of one block by groups of 12 rows and by query tiles, some groups each; answers most questions without looking
-/// at the rows again. Nothing here takes time for keys that lie between what is seen.
+/// The mask of one block by groups of 12 rows and by query tiles, some groups each; answers most questions without
+/// looking at the rows again. Nothing here takes time for keys that lie between what is seen.
 class GroupMask {
  public:
   GroupMask(const VisibleRows& visible, const QueryLayout& layout, std::int64_t tile_groups);

@@ -96,7 +96,8 @@ void BlockRows::append_progression(const PosSpan& keys, std::vector<kernels::Row
   spans.resize(full);
 }
 
-/// Row t of the lattice holds pos + t * pos_step, which the stride meets where t = (begin - pos) / pos_step modulo period_.
+/// Row t of the lattice holds pos + t * pos_step, which the stride meets where t = (begin - pos) / pos_step modulo
+/// period_.
 kernels::RowSpan BlockRows::rows_of(const Lattice& lattice, const PosSpan& keys) const {
   const auto rows_before = [&](std::int64_t pos) {
     return pos <= lattice.pos ? 0 : ceil_div(pos - lattice.pos, lattice.pos_step);

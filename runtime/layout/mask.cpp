@@ -34,11 +34,12 @@ void check_sizes(const MaskSpec& spec) {
     if (!holds) throw UsageError(message);
   };
   const auto [left, right] = spec.window_size;
-  require(left >= -1 && right >= -1, "window_size (" + std::to_string(left) + ", " + std::to_string(right) +
-                                         ") is negative (a window counts tokens on each side); try 0 or more, or -1 for "
-                                         "an open side");
+  require(left >= -1 && right >= -1,
+          "window_size (" + std::to_string(left) + ", " + std::to_string(right) +
+              ") is negative (a window counts tokens on each side); try 0 or more, or -1 for an open side");
   const auto not_negative = [&](const char* name, std::int64_t size) {
-    require(size >= 0, std::string(name) + " " + std::to_string(size) + " is negative (it counts tokens); try 0 for none");
+    require(size >= 0,
+            std::string(name) + " " + std::to_string(size) + " is negative (it counts tokens); try 0 for none");
   };
   not_negative("chunk_size", spec.chunk_size);
   not_negative("sink_tokens", spec.sink_tokens);
@@ -196,8 +197,9 @@ std::string Mask::describe() const {
   const auto [left, right] = spec_.window_size;
   add(spec_.window_size.is_set(), "window (" + number(left) + ", " + number(right) + ")");
   add(spec_.chunk_size > 0, "chunks of " + number(spec_.chunk_size));
-  add(spec_.sink_tokens > 0, number(spec_.sink_tokens) + (spec_.sink_tokens == 1 ? " sink" : " sinks"));
-  add(spec_.global_tokens > 0, number(spec_.global_tokens) + (spec_.global_tokens == 1 ? " global token" : " global tokens"));
+  const auto some = [&](std::int64_t count, const char* what) { return number(count) + what + (count == 1 ? "" : "s"); };
+  add(spec_.sink_tokens > 0, some(spec_.sink_tokens, " sink"));
+  add(spec_.global_tokens > 0, some(spec_.global_tokens, " global token"));
   add(spec_.stride > 0, "stride " + number(spec_.stride));
   add(!spec_.cu_seqlens.empty(), std::to_string(spec_.cu_seqlens.size() - 1) + " documents");
   return text;

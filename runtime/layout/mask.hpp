@@ -103,8 +103,8 @@ class Mask {
   MaskSpec spec_;
   std::int64_t seq_q_;
   std::int64_t seq_k_;
-  MaskSpec sizes_;             ///< as spec_, cut to what the lengths can tell apart so that sums do not wrap; no documents
-  std::int64_t prefix_ = 0;    ///< first tokens of a document that base shows to everyone
+  MaskSpec sizes_;           ///< spec_ cut to what the lengths can tell apart, so that sums do not wrap; no documents
+  std::int64_t prefix_ = 0;  ///< first tokens of a document that everyone sees whom base lets
 };
 
 /// Sorted, disjoint ranges of the keys that some query in [queries.begin, queries.end) sees. Exact without a stride;

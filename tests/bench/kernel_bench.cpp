@@ -58,7 +58,9 @@ struct Shape {
   bool causal;
   std::int64_t window = 0;  ///< causal only: keys that a row sees; 0: all before it
 
-  std::int64_t first_key(std::int64_t row) const { return window > 0 ? std::max<std::int64_t>(row + 1 - window, 0) : 0; }
+  std::int64_t first_key(std::int64_t row) const {
+    return window > 0 ? std::max<std::int64_t>(row + 1 - window, 0) : 0;
+  }
   std::int64_t end_key(std::int64_t row) const { return causal ? row + 1 : rows; }
 };
 
@@ -163,7 +165,8 @@ void measure(const Shape& shape, const kernels::KernelTable& table) {
 }
 
 /// GFLOP/s of the attend step, medians of runs that take turns, so that the machine's moods meet all shapes alike.
-std::vector<double> rates_in_turns(const std::vector<Shape>& shapes, const kernels::KernelTable& table, Direction direction) {
+std::vector<double> rates_in_turns(const std::vector<Shape>& shapes, const kernels::KernelTable& table,
+                                   Direction direction) {
   std::vector<std::unique_ptr<Subject>> subjects;
   std::vector<std::vector<double>> seconds(shapes.size());
   for (const Shape& shape : shapes) subjects.push_back(std::make_unique<Subject>(shape, table));
@@ -174,18 +177,21 @@ std::vector<double> rates_in_turns(const std::vector<Shape>& shapes, const kerne
     }
   }
   std::vector<double> rates;
-  for (std::size_t i = 0; i < shapes.size(); ++i) rates.push_back(subjects[i]->flops(direction) / median(seconds[i]) / 1e9);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    rates.push_back(subjects[i]->flops(direction) / median(seconds[i]) / 1e9);
+  }
   return rates;
 }
 
 void measure_windows(std::int64_t rows, std::int64_t head_dim, DType dtype, const kernels::KernelTable& table) {
-  const std::vector<Shape> shapes{{rows, head_dim, dtype, true}, {rows, head_dim, dtype, true, 1024}, {rows, head_dim, dtype, true, 256}};
+  const std::vector<Shape> shapes{
+      {rows, head_dim, dtype, true}, {rows, head_dim, dtype, true, 1024}, {rows, head_dim, dtype, true, 256}};
   for (const Direction direction : {Direction::forward, Direction::backward}) {
     const std::vector<double> rates = rates_in_turns(shapes, table, direction);
     std::printf("%-11s %-8s %-4s d%-3lld causal n=%lld %6.1f GFLOP/s  W=1024 %5.1f %%  W=256 %5.1f %%\n",
                 std::string(table.name).c_str(), direction == Direction::forward ? "forward" : "backward",
-                std::string(name(dtype)).c_str(), static_cast<long long>(head_dim), static_cast<long long>(rows), rates[0],
-                100 * rates[1] / rates[0], 100 * rates[2] / rates[0]);
+                std::string(name(dtype)).c_str(), static_cast<long long>(head_dim), static_cast<long long>(rows),
+                rates[0], 100 * rates[1] / rates[0], 100 * rates[2] / rates[0]);
     std::fflush(stdout);
   }
 }

@@ -45,7 +45,8 @@ TEST(SimdAttention, AgreesAtTheEdgesOfTiles) {
 }
 
 TEST(SimdAttention, AgreesForEveryMaskAndElementType) {
-  for (const MaskKind mask : {MaskKind::full, MaskKind::causal, MaskKind::window, MaskKind::two_spans, MaskKind::strided}) {
+  for (const MaskKind mask :
+       {MaskKind::full, MaskKind::causal, MaskKind::window, MaskKind::two_spans, MaskKind::strided}) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       check_against_reference({.batch = 2,
                                .q_rows = 300,

@@ -133,7 +133,7 @@ class SimdRun {
     for (std::int64_t i = 0; i < c_.q_rows; ++i) {
       for (const kernels::RowSpan& span : visible(i)) {
         const kernels::RowSpan cut = span.within({first, first + rows});
-        block.spans.push_back(cut.empty() ? kernels::RowSpan{} : kernels::RowSpan{cut.begin - first, cut.end - first, cut.step});
+        block.spans.push_back({cut.begin - first, cut.end - first, cut.step});
       }
     }
     blocks_.push_back(std::move(block));

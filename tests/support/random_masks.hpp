@@ -39,7 +39,9 @@ class RandomMask {
   }
 
  private:
-  std::int64_t below(std::int64_t limit) { return static_cast<std::int64_t>(draw_() % static_cast<std::uint64_t>(limit)); }
+  std::int64_t below(std::int64_t limit) {
+    return static_cast<std::int64_t>(draw_() % static_cast<std::uint64_t>(limit));
+  }
   bool one_in(std::int64_t n) { return below(n) == 0; }
 
   std::int64_t size() {

@@ -59,12 +59,33 @@ TEST(Misuse, SpecsThatMakeNoAttentionAreRefusedEverywhere) {
   expect_refused(with([](auto& s) { s.softcap = 1e-300; }), "softcap");
   expect_refused(with([](auto& s) { s.alibi_slopes = {1}; }), "1 ALiBi slopes for 2 heads");
   expect_refused(with([](auto& s) { s.mask.cu_seqlens = {0, 9, 5, 16}; }), "cu_seqlens decreases from 9 to 5");
+  expect_refused(with([](auto& s) { s.mask.window_size = {-3, 0}; }), "window_size (-3, 0) is negative");
+  expect_refused(with([](auto& s) { s.mask.sink_tokens = 4; }), "without a window or chunk");
   expect_refused(with([](auto& s) { s.dtype = DType::f64; }), "", {}, {.backend = "simd"});
   expect_refused(with([](auto& s) { s.batch = s.seq_q = std::numeric_limits<std::int64_t>::max() / 2; }), "63 bits");
   expect_refused(valid_spec(), "stripes of 0", {LayoutKind::striped, 0});
   expect_refused(valid_spec(), "no-such-backend", {}, {.backend = "no-such-backend"});
   expect_refused(valid_spec(), "device", {}, {.exchange = ExchangeKind::device});
   expect_refused(valid_spec(), "negative number of threads", {}, {.threads = -2});
+}
+
+TEST(Misuse, OneRankWithAnotherMaskIsNamed) {
+  const Ring ring;
+  if (ring.size < 3) GTEST_SKIP() << "two ranks have no majority";
+  const MaskSpec common{.causal = true, .window_size = {3, 1}, .chunk_size = 8, .sink_tokens = 1, .global_tokens = 1, .stride = 2};
+  for (std::int64_t MaskSpec::*size :
+       {&MaskSpec::chunk_size, &MaskSpec::sink_tokens, &MaskSpec::global_tokens, &MaskSpec::stride}) {
+    AttentionSpec spec = valid_spec();
+    spec.mask = common;
+    if (ring.last()) ++(spec.mask.*size);
+    expect_refused(spec, "rank " + std::to_string(ring.size - 1) + " differ");
+  }
+  for (std::int64_t WindowSize::*side : {&WindowSize::left, &WindowSize::right}) {
+    AttentionSpec spec = valid_spec();
+    spec.mask = common;
+    if (ring.last()) ++(spec.mask.window_size.*side);
+    expect_refused(spec, "rank " + std::to_string(ring.size - 1) + " differ");
+  }
 }
 
 TEST(Misuse, OneRankThatDisagreesIsNamed) {

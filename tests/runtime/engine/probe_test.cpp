@@ -86,7 +86,8 @@ TEST(Probe, OneKeyChangesExactlyTheRowsThatSeeIt) {
       const std::int64_t inside = std::clamp<std::int64_t>(key, 0, 52);
       expect_exactly_the_allowed_rows_change(probe_case(layout, {.causal = true}), inside);
       expect_exactly_the_allowed_rows_change(probe_case(layout, {.cu_seqlens = {0, 20, 53}}), inside);
-      expect_exactly_the_allowed_rows_change(probe_case(layout, {.causal = true, .cu_seqlens = {0, 9, 30, 53}}), inside);
+      const MaskSpec documents{.causal = true, .cu_seqlens = {0, 9, 30, 53}};
+      expect_exactly_the_allowed_rows_change(probe_case(layout, documents), inside);
     }
   }
 }
@@ -109,7 +110,8 @@ TEST(Probe, OneDoutRowChangesOnlyTheGradientsOfItsKeys) {
   const Ring ring;
   for (const LayoutKind layout : {LayoutKind::zigzag, LayoutKind::striped}) {
     const std::int64_t query = 26;
-    const RingCase base = probe_case(layout, {.causal = true, .window_size = {11, 0}, .sink_tokens = 1, .cu_seqlens = {0, 9, 53}});
+    const RingCase base = probe_case(
+        layout, {.causal = true, .window_size = {11, 0}, .sink_tokens = 1, .cu_seqlens = {0, 9, 53}});
     RingCase changed = base;
     changed.changed_dout = query;
     const RingResult before = run_ring(MPI_COMM_WORLD, base);

@@ -110,7 +110,8 @@ std::int64_t expect_block(const Mask& mask, const Layout& q_layout, int rank, co
       const auto spans = visible.of_row(row);
       const auto times = std::count_if(spans.begin(), spans.end(), [key](const auto& span) { return span.holds(key); });
       const std::int64_t j = k_layout.position(owner, key);
-      EXPECT_EQ(times, oracle_mask(mask.spec()).visible(i, j) ? 1 : 0) << "rank " << rank << " of " << q_layout.ranks() << " query " << i << " key " << j;
+      EXPECT_EQ(times, oracle_mask(mask.spec()).visible(i, j) ? 1 : 0)
+          << "rank " << rank << " of " << q_layout.ranks() << " query " << i << " key " << j;
       pairs += times;
     }
   }
@@ -167,8 +168,11 @@ bool some_query_sees(const Mask& mask, std::int64_t begin, std::int64_t end, std
 TEST(NeededKeys, CoverWhatIsVisibleAndNoMore) {
   for_random_cases(20000, [](RandomCase& random) {
     const Mask mask(random.spec, random.seq_q, random.seq_k);
-    const auto begin = static_cast<std::int64_t>(random.draw() % static_cast<std::uint64_t>(random.seq_q));
-    const std::int64_t end = begin + static_cast<std::int64_t>(random.draw() % static_cast<std::uint64_t>(random.seq_q - begin + 1));
+    const auto upto = [&](std::int64_t most) {
+      return static_cast<std::int64_t>(random.draw() % static_cast<std::uint64_t>(most + 1));
+    };
+    const std::int64_t begin = upto(random.seq_q);
+    const std::int64_t end = begin + upto(random.seq_q - begin);
     const std::vector<PosSpan> needed = needed_keys(mask, {begin, end});
     SCOPED_TRACE(mask.describe() + ", queries " + std::to_string(begin) + " to " + std::to_string(end));
     for (std::size_t i = 0; i < needed.size(); ++i) {
@@ -178,7 +182,8 @@ TEST(NeededKeys, CoverWhatIsVisibleAndNoMore) {
       }
     }
     for (std::int64_t j = 0; j < random.seq_k; ++j) {
-      const bool listed = std::any_of(needed.begin(), needed.end(), [j](const PosSpan& keys) { return holds(keys, j); });
+      const bool listed =
+          std::any_of(needed.begin(), needed.end(), [j](const PosSpan& keys) { return holds(keys, j); });
       const bool seen = some_query_sees(mask, begin, end, j);
       if (seen || random.spec.stride == 0) {
         EXPECT_EQ(listed, seen) << "key " << j;
@@ -202,11 +207,16 @@ TEST(Mask, RefusesDocumentsThatDoNotCoverTheSequenceInOrder) {
 }
 
 TEST(Mask, RefusesSizesThatMeanNothing) {
-  for (const MaskSpec& spec : {MaskSpec{.window_size = {-2, 0}}, MaskSpec{.window_size = {0, -2}},
-                               MaskSpec{.chunk_size = -1}, MaskSpec{.window_size = {1, 0}, .sink_tokens = -1},
-                               MaskSpec{.window_size = {1, 0}, .global_tokens = -1},
-                               MaskSpec{.window_size = {1, 0}, .stride = -1}, MaskSpec{.causal = true, .sink_tokens = 1},
-                               MaskSpec{.window_size = {-1, -1}, .global_tokens = 1}, MaskSpec{.stride = 2}}) {
+  const std::vector<MaskSpec> specs{{.window_size = {-2, 0}},
+                                    {.window_size = {0, -2}},
+                                    {.chunk_size = -1},
+                                    {.window_size = {1, 0}, .sink_tokens = -1},
+                                    {.window_size = {1, 0}, .global_tokens = -1},
+                                    {.window_size = {1, 0}, .stride = -1},
+                                    {.causal = true, .sink_tokens = 1},
+                                    {.window_size = {-1, -1}, .global_tokens = 1},
+                                    {.stride = 2}};
+  for (const MaskSpec& spec : specs) {
     EXPECT_THROW(Mask(spec, 12, 12), UsageError);
   }
 }
