@@ -74,6 +74,7 @@ void check_masks(const ModelSpec& model, const MaskSpec& asked) {
   const bool narrows = asked.is_local() || asked.sink_tokens > 0 || asked.global_tokens > 0 || asked.stride > 0;
   const bool has_local = model.pattern.find('L') != std::string::npos;
   if (narrows && !has_local) {
+    const Mask alone(asked, 0, 0);  // throws for sinks and the like without a window, whatever the pattern
     throw UsageError(fmt::format("a window, chunk, sinks, global tokens or a stride with --pattern {} (only local layers read "
                                  "them); try a pattern such as LLLLLG",
                                  model.pattern));
