@@ -69,17 +69,23 @@ void set_scores(ModelSpec& model, const AttentionOptions& scores) {
   if (scores.softcap) model.attention.softcap = *scores.softcap;
 }
 
+/// Throws UsageError for rules that do not fit together; documents are checked when the lengths are known.
+void check_rules(MaskSpec mask) {
+  mask.cu_seqlens.clear();
+  const Mask fits(std::move(mask), 0, 0);
+}
+
 /// Rules that no layer would obey, or that do not fit together, are refused.
 void check_masks(const ModelSpec& model, const MaskSpec& asked) {
   const bool narrows = asked.is_local() || asked.sink_tokens > 0 || asked.global_tokens > 0 || asked.stride > 0;
   const bool has_local = model.pattern.find('L') != std::string::npos;
   if (narrows && !has_local) {
-    const Mask alone(asked, 0, 0);  // throws for sinks and the like without a window, whatever the pattern
+    check_rules(asked);  // sinks and the like without a window are wrong in any pattern
     throw UsageError(fmt::format("a window, chunk, sinks, global tokens or a stride with --pattern {} (only local layers read "
                                  "them); try a pattern such as LLLLLG",
                                  model.pattern));
   }
-  if (has_local) const Mask fits(model.local_mask, 0, 0);  // throws
+  if (has_local) check_rules(model.local_mask);
 }
 
 void set_masks(ModelSpec& model, const ModelOptions& options, const MaskSpec& mask) {
