@@ -80,6 +80,18 @@ void clear_unseen(const QueryTile& queries, RowSpan columns, const Scratch& scra
   }
 }
 
+/// In double, in eight sums that the processor adds to side by side; `width` is a multiple of 16.
+double dot(const float* a, const float* b, std::int64_t width) {
+  std::array<double, 8> sums{};
+  for (std::int64_t i = 0; i < width; i += 8) {
+    for (std::size_t j = 0; j < 8; ++j) {
+      const auto at = i + static_cast<std::int64_t>(j);
+      sums[j] += static_cast<double>(a[at]) * b[at];
+    }
+  }
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
 class SimdBackward final : public BackwardPass {
  public:
   SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Resources resources);
@@ -193,11 +205,7 @@ void SimdBackward::prepare_rows(std::int64_t b, std::int64_t head, std::int64_t 
                                 const float* dout) {
   const std::int64_t at = layout_.row_at(b, head, group);
   for (std::int64_t r = 0; r < group_rows; ++r) {
-    double delta = 0;
-    for (std::int64_t i = r * layout_.width; i < (r + 1) * layout_.width; ++i) {
-      delta += static_cast<double>(out[i]) * dout[i];
-    }
-    delta_[at + r] = static_cast<float>(delta);
+    delta_[at + r] = static_cast<float>(dot(out + r * layout_.width, dout + r * layout_.width, layout_.width));
     const bool inside = r < layout_.rows_of_group(group);
     const float lse =
         inside ? inputs_.lse.at(b, head)[group * group_rows + r] : -std::numeric_limits<float>::infinity();
@@ -396,7 +404,7 @@ void SimdBackward::finish(const TensorView& dq, std::span<double> dsink_out) {
     const std::int64_t head = task % problem_.heads;
     const float* const rows = dq_.data() + layout_.row_at(b, head, 0) * layout_.width;
     for (std::int64_t row = 0; row < layout_.rows; ++row)
-      write_row(rows + row * layout_.width, scale, dq, b, row, head);
+      write_row(ops_, rows + row * layout_.width, scale, dq, b, row, head);
   });
   if (dsink_out.empty()) return;
   for (std::int64_t head = 0; head < problem_.heads; ++head) dsink_out[static_cast<std::size_t>(head)] = dsink(head);

@@ -195,7 +195,7 @@ void SimdForward::finish_row(const Chunk& chunk, std::int64_t row, const TensorV
   const bool empty = sum == 0;
   lse.at(chunk.b, chunk.head)[row] =
       empty ? -std::numeric_limits<float>::infinity() : static_cast<float>((top + std::log2(sum)) * std::numbers::ln2);
-  write_row(o_.data() + at * layout_.width, empty ? 0.F : static_cast<float>(factor / divisor), out, chunk.b, row,
+  write_row(ops_, o_.data() + at * layout_.width, empty ? 0.F : static_cast<float>(factor / divisor), out, chunk.b, row,
             chunk.head);
 }
 

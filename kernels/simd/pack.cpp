@@ -162,14 +162,15 @@ void pack(const BlockShape& shape, Direction direction, std::int64_t pair, const
   }
 }
 
-void unpack_gradient(const BlockShape& shape, const std::byte* gradient, const TensorView& dk, const TensorView& dv) {
+void unpack_gradient(const TileOps& ops, const BlockShape& shape, const std::byte* gradient, const TensorView& dk,
+                     const TensorView& dv) {
   const GradientLayout layout = gradient_layout(shape);
   const auto* const sums = reinterpret_cast<const float*>(gradient);
   for (std::int64_t b = 0; b < shape.batch; ++b) {
     for (std::int64_t head = 0; head < shape.kv_heads; ++head) {
       for (std::int64_t row = 0; row < shape.rows; ++row) {
-        write_row(sums + layout.dk_at(b, head) + row * layout.width, 1, dk, b, row, head);
-        write_row(sums + layout.dv_at(b, head) + row * layout.width, 1, dv, b, row, head);
+        write_row(ops, sums + layout.dk_at(b, head) + row * layout.width, 1, dk, b, row, head);
+        write_row(ops, sums + layout.dv_at(b, head) + row * layout.width, 1, dv, b, row, head);
       }
     }
   }
@@ -247,8 +248,12 @@ void rows_of_panel(std::int64_t pair, const float* panel, std::int64_t depth, fl
   }
 }
 
-void write_row(const float* source, float factor, const TensorView& view, std::int64_t b, std::int64_t row,
-               std::int64_t head) {
+void write_row(const TileOps& ops, const float* source, float factor, const TensorView& view, std::int64_t b,
+               std::int64_t row, std::int64_t head) {
+  if (view.dtype == DType::bf16) {
+    auto* const target = reinterpret_cast<std::uint16_t*>(view.at<bf16>(b, row, head));
+    return ops.narrow_bf16(source, factor, view.head_dim, target);
+  }
   with_dtype(view.dtype, [&](auto element) {
     using T = decltype(element);
     T* const target = view.at<T>(b, row, head);

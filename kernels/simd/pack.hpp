@@ -8,7 +8,7 @@ namespace annulus::kernels::simd {
 
 void pack(const BlockShape& shape, Direction direction, std::int64_t pair, const ConstTensorView& k,
           const ConstTensorView& v, std::byte* packed, Workers& workers);
-void unpack_gradient(const BlockShape& shape, const std::byte* gradient, const TensorView& dk, const TensorView& dv);
+void unpack_gradient(const TileOps& ops, const BlockShape& shape, const std::byte* gradient, const TensorView& dk, const TensorView& dv);
 
 /// f32 of `count` elements of `dtype`; any count, `target` aligned to 64 bytes.
 void widen(const TileOps& ops, DType dtype, const std::byte* source, std::int64_t count, float* target);
@@ -28,7 +28,7 @@ void words_of_group(const TileOps& ops, const float* rows, std::int64_t width, f
 void rows_of_panel(std::int64_t pair, const float* panel, std::int64_t depth, float* rows, std::int64_t width);
 
 /// Writes head_dim values, times `factor`, to one row and head of a view of any dtype.
-void write_row(const float* source, float factor, const TensorView& view, std::int64_t b, std::int64_t row,
+void write_row(const TileOps& ops, const float* source, float factor, const TensorView& view, std::int64_t b, std::int64_t row,
                std::int64_t head);
 
 }  // namespace annulus::kernels::simd

@@ -34,7 +34,10 @@ struct Row {
             .backward = [](const Problem& problem, const BackwardInputs& inputs,
                            Resources resources) { return make_backward(tiles(problem.dtype), problem, inputs, resources); },
             .gradient_elements = simd::gradient_elements,
-            .unpack_gradient = simd::unpack_gradient};
+            .unpack_gradient = [](const BlockShape& shape, const std::byte* gradient, const TensorView& dk,
+                                  const TensorView& dv) {
+              simd::unpack_gradient(tiles(shape.dtype), shape, gradient, dk, dv);
+            }};
   }
 
  private:

@@ -46,6 +46,8 @@ struct TileOps {
   /// f32 of `count` (a multiple of 32) 16-bit elements; source aligned to 2 bytes.
   void (*widen_bf16)(const std::uint16_t* source, std::int64_t count, float* target);
   void (*widen_f16)(const std::uint16_t* source, std::int64_t count, float* target);
+  /// `count` f32 times `factor`, rounded to nearest even as from_float<bf16> does; target aligned to 2 bytes.
+  void (*narrow_bf16)(const float* source, float factor, std::int64_t count, std::uint16_t* target);
   /// `count` (a multiple of 16) f32 as count / pair words of neighbours; writes whole vectors, zeros behind the last word.
   void (*words_of_row)(const float* row, std::int64_t count, float* words);
   /// `pair` rows of `count` (a multiple of 16) f32, `count` apart, as one row of `count` words.

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -129,6 +130,24 @@ TEST(SimdTiles, WidensEveryHalf) {
     for (std::size_t i = 0; i < words.size(); ++i) {
       ASSERT_TRUE(same(wide[static_cast<std::int64_t>(i)], to_float(bf16{words[i]}))) << name << " bf16 " << i;
     }
+  }
+}
+
+TEST(SimdTiles, NarrowsAsFromFloatDoes) {
+  std::vector<float> values;
+  for (std::uint32_t high = 0; high < 65536; ++high) {  // every exponent, ties, their neighbours, NaN and infinities
+    for (const std::uint32_t low : {0U, 1U, 0x7fffU, 0x8000U, 0x8001U, 0xffffU}) {
+      values.push_back(std::bit_cast<float>(high << 16 | low));
+    }
+  }
+  std::vector<std::uint16_t> words(values.size());
+  for (const auto& [name, ops] : tile_rows()) {
+    ops->narrow_bf16(values.data(), 1, static_cast<std::int64_t>(values.size()), words.data());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(words[i], from_float<bf16>(values[i] * 1.0F).bits) << name << " " << values[i];
+    }
+    ops->narrow_bf16(values.data() + 6, 0.5F, 3, words.data());
+    EXPECT_EQ(words[2], from_float<bf16>(values[8] * 0.5F).bits) << name << ": factor, or a count below a vector";
   }
 }
 
