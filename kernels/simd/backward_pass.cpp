@@ -19,15 +19,14 @@ namespace annulus::kernels::simd {
 namespace {
 
 constexpr std::int64_t max_tile_groups = query_tile_groups(1);
-constexpr std::int64_t widest_row = 256;  ///< the largest head_dim
 
 /// What a worker needs beside the carries.
 struct Scratch {
-  Buffer<float> p;      ///< scores, then p: [query tile rows][score_stride]
-  Buffer<float> ds;     ///< dout.v, then ds: likewise
+  Buffer<float> p;              ///< scores, then p: [query tile rows][score_stride]
+  Buffer<float> ds;             ///< dout.v, then ds: likewise
   Buffer<float> ds_along_keys;  ///< with words of two elements: ds once more, as dQ wants it
-  Buffer<float> slope;  ///< [12][score_stride] with a softcap
-  Buffer<float> k;      ///< key tile widened to f32, in panels; unused where packed blocks are tiles
+  Buffer<float> slope;          ///< [12][score_stride] with a softcap
+  Buffer<float> k;              ///< key tile widened to f32, in panels; unused where packed blocks are tiles
   Buffer<float> v;
   Buffer<float> k_rows;  ///< key tile as words along the keys [keys / pair][width]
   Buffer<float> dk;      ///< [keys][width]
@@ -146,7 +145,8 @@ class SimdBackward final : public BackwardPass {
   std::vector<Scratch> scratch_;
 };
 
-SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Resources resources)
+SimdBackward::SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs,
+                           Resources resources)
     : ops_(ops),
       problem_(problem),
       inputs_(inputs),
@@ -184,20 +184,21 @@ void SimdBackward::allocate(BufferPool& memory) {
 }
 
 void SimdBackward::prepare_group(std::int64_t b, std::int64_t head, std::int64_t group) {
-  alignas(buffer_alignment) std::array<float, group_rows * widest_row> rows;
   alignas(buffer_alignment) std::array<float, group_rows * widest_row> out;
+  alignas(buffer_alignment) std::array<float, group_rows * widest_row> dout;
   const std::int64_t row = layout_.row_at(b, head, group);
-  const auto fill = [&](const ConstTensorView& view, float* target) {
-    widen_group(ops_, view, b, head, group * group_rows, layout_.rows_of_group(group), target, layout_.width);
+  const auto rows_of = [&](const ConstTensorView& view) {
+    return TensorGroup{view, b, head, group * group_rows, layout_.rows_of_group(group)};
   };
-  fill(inputs_.q, rows.data());
-  pack_group(ops_, rows.data(), layout_, q_.data() + row * layout_.depth);
-  words_of_group(ops_, rows.data(), layout_.width, q_rows_.data() + row / ops_.pair * layout_.width);
-  fill(inputs_.dout, rows.data());
-  pack_group(ops_, rows.data(), layout_, dout_.data() + row * layout_.depth);
-  words_of_group(ops_, rows.data(), layout_.width, dout_rows_.data() + row / ops_.pair * layout_.width);
-  fill(inputs_.out, out.data());
-  prepare_rows(b, head, group, out.data(), rows.data());
+  const auto pack = [&](const ConstTensorView& view, const Buffer<float>& packed, const Buffer<float>& along_rows) {
+    pack_group(ops_, rows_of(view), packed.data() + row * layout_.depth);
+    words_of_group(ops_, rows_of(view), layout_.width, along_rows.data() + row / ops_.pair * layout_.width);
+  };
+  pack(inputs_.q, q_, q_rows_);
+  pack(inputs_.dout, dout_, dout_rows_);
+  widen_group(ops_, rows_of(inputs_.out), layout_.width, out.data());
+  widen_group(ops_, rows_of(inputs_.dout), layout_.width, dout.data());
+  prepare_rows(b, head, group, out.data(), dout.data());
   std::fill_n(dq_.data() + row * layout_.width, group_rows * layout_.width, 0.F);
 }
 
@@ -369,9 +370,8 @@ void SimdBackward::add_to_queries(const QueryTile& queries, const Scratch& scrat
     const RowSpan seen = columns.seen;
     ops_.accumulate(ds_along_keys(scratch) + i * group_rows * score_stride + columns.begin +
                         (seen.begin - columns.begin) / ops_.pair,
-                    seen.end - seen.begin,
-                    scratch.k_rows.data() + seen.begin / ops_.pair * layout_.width, layout_.width,
-                    dq_.data() + (queries.row + i * group_rows) * layout_.width);
+                    seen.end - seen.begin, scratch.k_rows.data() + seen.begin / ops_.pair * layout_.width,
+                    layout_.width, dq_.data() + (queries.row + i * group_rows) * layout_.width);
   }
 }
 

@@ -81,7 +81,8 @@ SimdForward::SimdForward(const TileOps& ops, const Problem& problem, const Const
   weight_ = floats(ops.pair == 1 ? 0 : rows);
   const std::int64_t keys = in_place(ops, problem.dtype) ? 0 : forward_tile_keys(layout_.head_dim);
   for (int worker = 0; worker < workers_.size(); ++worker) {
-    scratch_.push_back({floats(group_rows * score_stride), floats(keys * layout_.head_dim), floats(keys * layout_.width)});
+    scratch_.push_back(
+        {floats(group_rows * score_stride), floats(keys * layout_.head_dim), floats(keys * layout_.width)});
   }
   for_each_chunk([&](const Chunk& chunk, int) { pack_queries(q, chunk); });
 }
@@ -101,10 +102,9 @@ void SimdForward::for_each_chunk(const Body& body) {
 void SimdForward::pack_queries(const ConstTensorView& q, const Chunk& chunk) {
   for (std::int64_t group = chunk.first; group < chunk.last; ++group) {
     const std::int64_t row = layout_.row_at(chunk.b, chunk.head, group);
-    float* const rows = o_.data() + row * layout_.width;  // holds the widened rows until they are transposed
-    widen_group(ops_, q, chunk.b, chunk.head, group * group_rows, layout_.rows_of_group(group), rows, layout_.width);
-    pack_group(ops_, rows, layout_, q_.data() + row * layout_.depth);
-    std::fill_n(rows, group_rows * layout_.width, 0.F);
+    const TensorGroup rows{q, chunk.b, chunk.head, group * group_rows, layout_.rows_of_group(group)};
+    pack_group(ops_, rows, q_.data() + row * layout_.depth);
+    std::fill_n(o_.data() + row * layout_.width, group_rows * layout_.width, 0.F);
     std::fill_n(m_.data() + row, group_rows, -std::numeric_limits<float>::infinity());
     std::fill_n(l_.data() + row, group_rows, 0.F);
     std::fill_n(weight() + row, group_rows, 0.F);

@@ -10,6 +10,8 @@
 
 namespace annulus::kernels::simd {
 
+inline constexpr std::int64_t widest_row = 256;  ///< the largest head_dim
+
 /// Columns of a row-major tile.
 constexpr std::int64_t padded_width(std::int64_t head_dim) { return round_up(head_dim, width_step); }
 

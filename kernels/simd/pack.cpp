@@ -6,6 +6,8 @@
 #include <array>
 #include <cstring>
 
+#include "kernels/base/buffer.hpp"
+
 namespace annulus::kernels::simd {
 namespace {
 
@@ -74,19 +76,21 @@ void transpose_words(const Word* source, std::int64_t source_stride, std::int64_
                   rows, columns, target, target_stride);
 }
 
-/// How up to 32 keys of one head are laid out: words of one element.
+/// How up to `size` rows of one head are laid out: words of one element.
 template <class Word>
 struct Single {
   using Element = Word;
-  /// A panel [head_dim][32].
+  /// A panel [head_dim][size].
+  template <std::int64_t size>
   static void panel(const Word* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Word* to) {
-    if (rows < panel_keys) std::fill_n(to, panel_keys * head_dim, Word{0});
-    transpose_words(source, row_stride, rows, head_dim, to, panel_keys);
+    if (rows < size) std::fill_n(to, size * head_dim, Word{0});
+    transpose_words(source, row_stride, rows, head_dim, to, size);
   }
-  /// Rows [32][width].
+  /// Rows [size][width].
+  template <std::int64_t size>
   static void rows(const Word* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Word* to,
                    std::int64_t width) {
-    if (rows < panel_keys || head_dim < width) std::fill_n(to, panel_keys * width, Word{0});
+    if (rows < size || head_dim < width) std::fill_n(to, size * width, Word{0});
     for (std::int64_t r = 0; r < rows; ++r) std::copy_n(source + r * row_stride, head_dim, to + r * width);
   }
 };
@@ -94,24 +98,26 @@ struct Single {
 /// Words of two 16-bit elements.
 struct Pairs {
   using Element = std::uint16_t;
-  /// A panel [head_dim / 2][32]; a word holds two neighbouring channels.
+  /// A panel [head_dim / 2][size]; a word holds two neighbouring channels.
+  template <std::int64_t size>
   static void panel(const Element* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim,
                     Element* to) {
     auto* const words = reinterpret_cast<float*>(to);  // floats only carry the bits
     const std::int64_t depth = head_dim / 2;
-    if (rows < panel_keys) std::fill_n(words, panel_keys * ceil_div(head_dim, 2), 0.F);
-    transpose_bytes(reinterpret_cast<const std::byte*>(source), row_stride * 2, rows, depth, words, panel_keys);
+    if (rows < size) std::fill_n(words, size * ceil_div(head_dim, 2), 0.F);
+    transpose_bytes(reinterpret_cast<const std::byte*>(source), row_stride * 2, rows, depth, words, size);
     if (head_dim % 2 == 0) return;
     for (std::int64_t r = 0; r < rows; ++r) {  // the last word of a row holds one channel
-      to[(depth * panel_keys + r) * 2] = source[r * row_stride + head_dim - 1];
-      to[(depth * panel_keys + r) * 2 + 1] = 0;
+      to[(depth * size + r) * 2] = source[r * row_stride + head_dim - 1];
+      to[(depth * size + r) * 2 + 1] = 0;
     }
   }
-  /// Rows [16][width]; a word holds one channel of two neighbouring keys.
-  static void rows(const Element* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim, Element* to,
-                   std::int64_t width) {
+  /// Rows [size / 2][width]; a word holds one channel of two neighbouring keys.
+  template <std::int64_t size>
+  static void rows(const Element* source, std::int64_t row_stride, std::int64_t rows, std::int64_t head_dim,
+                   Element* to, std::int64_t width) {
     auto* const words = reinterpret_cast<std::uint32_t*>(to);
-    if (rows < panel_keys || head_dim < width) std::fill_n(words, panel_keys / 2 * width, 0U);
+    if (rows < size || head_dim < width) std::fill_n(words, size / 2 * width, 0U);
     for (std::int64_t r = 0; r + 1 < rows; r += 2) {
       const Element* const even = source + r * row_stride;
       const Element* const odd = even + row_stride;
@@ -138,13 +144,37 @@ void pack_in(const BlockShape& shape, const PackedLayout& layout, Direction dire
     const auto* const k_rows = k.at<Element>(b, first, head);
     const auto* const v_rows = v.at<Element>(b, first, head);
     Element* const v_packed = elements + layout.v_at(b, head);
-    Order::panel(k_rows, k.row_stride, rows, shape.head_dim, elements + layout.k_at(b, head) + first * layout.depth);
+    Order::template panel<panel_keys>(k_rows, k.row_stride, rows, shape.head_dim,
+                                      elements + layout.k_at(b, head) + first * layout.depth);
     if (direction == Direction::backward) {
-      Order::panel(v_rows, v.row_stride, rows, shape.head_dim, v_packed + first * layout.depth);
+      Order::template panel<panel_keys>(v_rows, v.row_stride, rows, shape.head_dim, v_packed + first * layout.depth);
     } else {
-      Order::rows(v_rows, v.row_stride, rows, shape.head_dim, v_packed + first * width, width);
+      Order::template rows<panel_keys>(v_rows, v.row_stride, rows, shape.head_dim, v_packed + first * width, width);
     }
   });
+}
+
+const std::byte* row_of(const TensorGroup& group, std::int64_t row) {
+  const ConstTensorView& view = group.view;
+  const std::int64_t at =
+      group.b * view.batch_stride + (group.first + row) * view.row_stride + group.head * view.head_stride;
+  return view.data + at * static_cast<std::int64_t>(size_of(view.dtype));
+}
+
+/// Calls body(order, rows, row_stride) with the rows as their words take them: where they are, or widened to f32.
+template <class Body>
+void with_words(const TileOps& ops, const TensorGroup& group, const Body& body) {
+  if (ops.pair == 2) {
+    ANNULUS_EXPECT(group.view.dtype == DType::bf16);
+    return body(Pairs{}, reinterpret_cast<const std::uint16_t*>(row_of(group, 0)), group.view.row_stride);
+  }
+  if (in_place(ops, group.view.dtype)) {
+    return body(Single<float>{}, reinterpret_cast<const float*>(row_of(group, 0)), group.view.row_stride);
+  }
+  alignas(buffer_alignment) std::array<float, group_rows * widest_row> rows;
+  const std::int64_t width = padded_width(group.view.head_dim);
+  widen_group(ops, group, width, rows.data());
+  body(Single<float>{}, static_cast<const float*>(rows.data()), width);
 }
 
 }  // namespace
@@ -198,33 +228,28 @@ void widen(const TileOps& ops, DType dtype, const std::byte* source, std::int64_
   std::copy_n(wide.begin(), count - whole, target + whole);
 }
 
-void widen_group(const TileOps& ops, const ConstTensorView& view, std::int64_t b, std::int64_t head,
-                 std::int64_t first_row, std::int64_t rows, float* target, std::int64_t width) {
-  std::fill_n(target, group_rows * width, 0.F);
-  const auto element = static_cast<std::int64_t>(size_of(view.dtype));
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t at = b * view.batch_stride + (first_row + r) * view.row_stride + head * view.head_stride;
-    widen(ops, view.dtype, view.data + at * element, view.head_dim, target + r * width);
+void widen_group(const TileOps& ops, const TensorGroup& group, std::int64_t width, float* target) {
+  const ConstTensorView& view = group.view;
+  if (group.rows < group_rows || view.head_dim < width) std::fill_n(target, group_rows * width, 0.F);
+  for (std::int64_t r = 0; r < group.rows; ++r) {
+    widen(ops, view.dtype, row_of(group, r), view.head_dim, target + r * width);
   }
 }
 
-void pack_group(const TileOps& ops, const float* rows, const QueryLayout& layout, float* packed) {
-  if (ops.pair == 1) {
-    transpose_words(rows, layout.width, group_rows, layout.depth, packed, group_rows);
-    return;
-  }
-  constexpr std::int64_t stride = 128;  // words of the widest row
-  alignas(64) std::array<float, group_rows * stride> words;
-  for (std::int64_t r = 0; r < group_rows; ++r) {
-    ops.words_of_row(rows + r * layout.width, layout.width, words.data() + r * stride);
-  }
-  transpose_words(words.data(), stride, group_rows, layout.depth, packed, group_rows);
+void pack_group(const TileOps& ops, const TensorGroup& group, float* packed) {
+  with_words(ops, group, [&](auto order, const auto* rows, std::int64_t row_stride) {
+    using Order = decltype(order);
+    Order::template panel<group_rows>(rows, row_stride, group.rows, group.view.head_dim,
+                                      reinterpret_cast<typename Order::Element*>(packed));
+  });
 }
 
-void words_of_group(const TileOps& ops, const float* rows, std::int64_t width, float* words) {
-  for (std::int64_t r = 0; r < group_rows; r += ops.pair) {
-    ops.words_of_rows(rows + r * width, width, words + r / ops.pair * width);
-  }
+void words_of_group(const TileOps& ops, const TensorGroup& group, std::int64_t width, float* words) {
+  with_words(ops, group, [&](auto order, const auto* rows, std::int64_t row_stride) {
+    using Order = decltype(order);
+    Order::template rows<group_rows>(rows, row_stride, group.rows, group.view.head_dim,
+                                     reinterpret_cast<typename Order::Element*>(words), width);
+  });
 }
 
 void rows_of_panel(std::int64_t pair, const float* panel, std::int64_t depth, float* rows, std::int64_t width) {

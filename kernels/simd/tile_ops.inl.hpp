@@ -244,25 +244,14 @@ void widen_f16(const std::uint16_t* source, std::int64_t count, float* target) {
   for (std::int64_t i = 0; i < count; i += lanes) store(target + i, load_f16(source + i));
 }
 
-/// The compiler makes vectors of it; from_float would do, but nothing inline may leave this file with these instructions.
+/// The compiler makes vectors of it; from_float would do, but nothing inline may leave this file with these
+/// instructions.
 void narrow_bf16(const float* source, float factor, std::int64_t count, std::uint16_t* target) {
   for (std::int64_t i = 0; i < count; ++i) {
     const auto u = __builtin_bit_cast(std::uint32_t, source[i] * factor);
     const std::uint32_t rounded = u + 0x7fffU + ((u >> 16) & 1U);
     const bool is_nan = (u & 0x7fffffffU) > 0x7f800000U;
     target[i] = static_cast<std::uint16_t>((is_nan ? u | 0x400000U : rounded) >> 16);
-  }
-}
-
-void words_of_row(const float* row, std::int64_t count, float* words) {
-  std::int64_t i = 0;
-  for (; i + 2 * lanes <= count; i += 2 * lanes) store_along_keys(words, i, load(row + i), load(row + i + lanes));
-  if (i < count) store_along_keys(words, i, load(row + i), broadcast(0.F));  // 16 elements are left of wide vectors
-}
-
-void words_of_rows(const float* rows, std::int64_t count, float* words) {
-  for (std::int64_t i = 0; i < count; i += lanes) {
-    store_along_rows(words, words, i, load(rows + i), load(rows + (pair - 1) * count + i));
   }
 }
 
@@ -284,9 +273,8 @@ double multiply_add_burst(std::int64_t rounds, float x, float* target) {
   return 2.0 * pair * burst_chains * lanes * static_cast<double>(rounds);
 }
 
-constexpr TileOps tiles{
-    pair,           scores,     softmax,   accumulate_rescaled, accumulate,    accumulate_transposed, gradients,
-    natural_scores, widen_bf16, widen_f16, narrow_bf16,         words_of_row,  words_of_rows,         multiply_add_burst};
+constexpr TileOps tiles{pair,      scores,         softmax,    accumulate_rescaled, accumulate,  accumulate_transposed,
+                        gradients, natural_scores, widen_bf16, widen_f16,           narrow_bf16, multiply_add_burst};
 
 }  // namespace
 }  // namespace annulus::kernels::simd
