@@ -10,6 +10,7 @@
 #include "launch/bench_tensors.hpp"
 #include "launch/table.hpp"
 #include "runtime/comm/agreement.hpp"
+#include "runtime/comm/placement.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -93,7 +94,10 @@ RingRate measure_ring(const Communicator& world, const RingShape& shape, const E
   together(world, [&] {
     if (world.rank() == 0) alone.emplace(self, shape, spec, same_threads);
   });
-  RingRate rate{shape, world.size(), all.ring().threads(), std::string(name(all.ring().exchange())), {}, {}};
+  const int threads = all.ring().threads();
+  std::array<std::uint64_t, 1> own_cores{cores_suffice(world.node(), threads) ? 1U : 0U};
+  world.min(own_cores);
+  RingRate rate{shape, world.size(), threads, own_cores[0] == 1, std::string(name(all.ring().exchange())), {}, {}};
   for (std::int64_t i = 0; i < samples; ++i) {
     double one_rank = 0;
     together(world, [&] {

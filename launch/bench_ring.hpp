@@ -20,6 +20,7 @@ struct RingRate {
   RingShape shape;
   int ranks = 1;
   int threads = 1;  ///< of a rank
+  bool own_cores = true;  ///< every thread of every rank has a core
   std::string exchange;
   Samples efficiency;        ///< seconds of one rank / (ranks * seconds of the ring)
   Samples exposed_fraction;  ///< of the ring's seconds, waiting for blocks

@@ -8,7 +8,6 @@
 
 #include "kernels/kernel_table.hpp"
 #include "launch/table.hpp"
-#include "runtime/comm/placement.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -74,7 +73,7 @@ Target measured(Direction direction, DType dtype, std::int64_t head_dim, const s
   for (const RingRate& rate : rates) {
     const RingShape& shape = rate.shape;
     const bool same = shape.direction == direction && shape.dtype == dtype && shape.head_dim == head_dim &&
-                      rate.ranks == ring_ranks && shape.rows_per_rank >= fewest_rows && rate.ranks * rate.threads <= usable_cores();
+                      rate.ranks == ring_ranks && shape.rows_per_rank >= fewest_rows && rate.own_cores;
     if (same) lower(target.measured, rate.efficiency.median());
   }
   return target;

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "kernels/base/checked.hpp"
 #include "launch/table.hpp"
 
@@ -25,13 +27,18 @@ WindowRate measure_window(const WindowShape& shape, std::int64_t samples) {
   KernelBench dense(kernel);
   kernel.mask.window_size = {shape.window - 1, 0};
   KernelBench window(kernel);
-  const auto rate = [](KernelBench& bench) { return bench.flops() / bench.run().whole; };
-  rate(dense);  // touch the memory
-  rate(window);
+  const auto calls = static_cast<int>(std::lround(dense.flops() / window.flops()));
+  const auto rate = [](KernelBench& bench, int times) {
+    double seconds = 0;
+    for (int i = 0; i < times; ++i) seconds += bench.run().whole;
+    return times * bench.flops() / seconds;
+  };
+  rate(dense, 1);  // touch the memory
+  rate(window, 1);
   WindowRate result{shape, {}};
   for (std::int64_t i = 0; i < samples; ++i) {
-    const double dense_rate = rate(dense);
-    result.rate_vs_dense.add(rate(window) / dense_rate);
+    const double dense_rate = rate(dense, 1);
+    result.rate_vs_dense.add(rate(window, calls) / dense_rate);
   }
   return result;
 }

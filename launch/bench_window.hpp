@@ -24,7 +24,8 @@ struct WindowRate {
 /// Queries and keys of the measurement: several windows, so that the first, which sees less, counts little. Checked.
 std::int64_t window_rows(std::int64_t window);
 
-/// Local. Each sample is one dense call, then one with the window.
+/// Local. Each sample is one dense call, then as many with the window as visit the same number of pairs: alike in length, so
+/// that neither has to fetch more of its tensors from behind the caches than the other.
 WindowRate measure_window(const WindowShape& shape, std::int64_t samples);
 
 std::string window_table(const std::vector<WindowRate>& rates);

@@ -18,6 +18,15 @@ cpu_set_t affinity() {
   return mask;
 }
 
+/// The ranks of the node, this one included, that may use exactly the cores of this one.
+int sharers(const Communicator& node) {
+  const cpu_set_t mask = affinity();
+  const std::string_view bits(reinterpret_cast<const char*>(&mask), sizeof mask);
+  const std::uint64_t mine = std::hash<std::string_view>{}(bits);
+  const auto masks = node.all_gather(mine);
+  return static_cast<int>(std::count(masks.begin(), masks.end(), mine));
+}
+
 }  // namespace
 
 int usable_cores() {
@@ -32,13 +41,11 @@ bool threads_allowed() {
 }
 
 int fair_threads(const Communicator& node) {
-  const cpu_set_t mask = affinity();
-  const std::string_view bits(reinterpret_cast<const char*>(&mask), sizeof mask);
-  const std::uint64_t mine = std::hash<std::string_view>{}(bits);
-  const auto masks = node.all_gather(mine);
-  const auto sharers = std::count(masks.begin(), masks.end(), mine);
-  return threads_allowed() ? std::max(1, usable_cores() / static_cast<int>(sharers)) : 1;
+  const int share = usable_cores() / sharers(node);
+  return threads_allowed() ? std::max(1, share) : 1;
 }
+
+bool cores_suffice(const Communicator& node, int threads) { return usable_cores() / sharers(node) >= threads; }
 
 std::string host_name() {
   std::array<char, 256> text{};

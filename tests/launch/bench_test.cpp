@@ -105,9 +105,9 @@ TEST(Bench, TargetsTakeTheLowestOfTheirMeasurements) {
   ring.shape.rows_per_rank = 1023;
   EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured);
   ring.shape.rows_per_rank = 1024;
-  ring.threads = 1'000'000;
+  ring.own_cores = false;
   EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured) << "more threads than cores";
-  ring.threads = 1;
+  ring.own_cores = true;
   ring.ranks = 3;
   EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured);
 }
