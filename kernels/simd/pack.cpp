@@ -161,20 +161,24 @@ const std::byte* row_of(const TensorGroup& group, std::int64_t row) {
   return view.data + at * static_cast<std::int64_t>(size_of(view.dtype));
 }
 
-/// Calls body(order, rows, row_stride) with the rows as their words take them: where they are, or widened to f32.
+/// Calls body(order, rows, row_stride) with the rows as their words take them: where they are, widened to f32, or (dout,
+/// whose type is the caller's) rounded to bf16.
 template <class Body>
 void with_words(const TileOps& ops, const TensorGroup& group, const Body& body) {
-  if (ops.pair == 2) {
-    ANNULUS_EXPECT(group.view.dtype == DType::bf16);
+  const bool pairs = ops.pair == 2;
+  if (pairs && group.view.dtype == DType::bf16) {
     return body(Pairs{}, reinterpret_cast<const std::uint16_t*>(row_of(group, 0)), group.view.row_stride);
   }
-  if (in_place(ops, group.view.dtype)) {
+  if (!pairs && in_place(ops, group.view.dtype)) {
     return body(Single<float>{}, reinterpret_cast<const float*>(row_of(group, 0)), group.view.row_stride);
   }
   alignas(buffer_alignment) std::array<float, group_rows * widest_row> rows;
   const std::int64_t width = padded_width(group.view.head_dim);
   widen_group(ops, group, width, rows.data());
-  body(Single<float>{}, static_cast<const float*>(rows.data()), width);
+  if (!pairs) return body(Single<float>{}, static_cast<const float*>(rows.data()), width);
+  std::array<std::uint16_t, group_rows * widest_row> rounded;
+  ops.narrow_bf16(rows.data(), 1, group_rows * width, rounded.data());
+  body(Pairs{}, static_cast<const std::uint16_t*>(rounded.data()), width);
 }
 
 }  // namespace

@@ -85,6 +85,18 @@ TEST_P(Backends, ResultsInAnotherType) {
   }
 }
 
+TEST_P(Backends, GradientsOfOutputsInAnotherType) {
+  for (const std::int64_t head_dim : {16, 33}) {
+    ContractCase test = small_case(30, 50, head_dim);
+    const OracleResult want = judge(table(), test, "dout like q");
+    test.dout_dtype = test.dtype == DType::f64 ? DType::f64 : DType::f32;  // the same numbers
+    const OracleResult got = judge(table(), test, "wider dout");
+    EXPECT_EQ(got.dq, want.dq);
+    EXPECT_EQ(got.dk, want.dk);
+    EXPECT_EQ(got.dv, want.dv);
+  }
+}
+
 TEST_P(Backends, ManyTiles) {
   ContractCase test = small_case(530, 611, 64);
   test.blocks = cut_blocks(611, {300});

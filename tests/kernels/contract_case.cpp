@@ -146,7 +146,7 @@ class Run {
 
   void backward(OracleResult& result) {
     const OracleProblem& p = test_.problem;
-    const PaddedTensor dout = like_q(test_.dtype);
+    const PaddedTensor dout = like_q(test_.dout_dtype.value_or(test_.dtype));
     fill(dout.view(), test_.tensors.dout, p.seq_q, q_positions_);
     const kernels::BackwardInputs inputs{q_.view(), out_.view(), dout.view(), lse()};
     auto pass = table_.backward(problem_, inputs, {workers_, memory_});

@@ -24,6 +24,7 @@ struct ContractCase {
   std::uint64_t seed = 1;
   double scale = 1;                   ///< of random q and k
   std::optional<DType> result_dtype;  ///< of out, dq, dk, dv; default: f32, f64 for f64
+  std::optional<DType> dout_dtype;    ///< default: `dtype`; its values are rounded to that in any case
   double gradient_scale =
       0;                  ///< least magnitude that errors of dq and dk are relative to, where they cancel to nothing
   OracleTensors tensors;  ///< empty: random; rounded to `dtype`
