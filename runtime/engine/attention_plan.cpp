@@ -3,11 +3,13 @@
 #include "runtime/engine/attention_plan.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
 #include "kernels/base/checked.hpp"
 #include "runtime/engine/call_check.hpp"
+#include "runtime/engine/global_rows.hpp"
 #include "runtime/engine/halo_attention.hpp"
 
 namespace annulus {
@@ -37,29 +39,69 @@ AttentionPlan::AttentionPlan(AttentionSpec spec, LayoutSpec layout, RingSchedule
       ring_(ring),
       queries_(q_layout_.row_set(ring_.rank)),
       query_positions_(annulus::query_positions(spec_, mask_, queries_)) {
-  if (spec_.mask.is_local() || !spec_.mask.cu_seqlens.empty()) plan_halo();
+  if (spec_.mask.is_local() || !spec_.mask.cu_seqlens.empty()) plan_direct();
 }
 
 kernels::Problem AttentionPlan::problem(std::span<const float> sink) const {
   return make_problem(spec_, q_rows(), query_positions_, sink);
 }
 
-/// A halo must fit where the ring would keep its blocks, and be less to send.
-void AttentionPlan::plan_halo() {
-  constexpr std::int64_t most_shards = 2;
-  const auto needed = [this](int rank) { return needed_rows(mask_, q_layout_.row_set(rank)); };
-  std::int64_t all_halos = 0;
+RowSet AttentionPlan::needed(int rank, const RowSet& travelling) const {
+  return needed_rows(mask_, without(q_layout_.row_set(rank), travelling));
+}
+
+DirectRows AttentionPlan::count_direct(const RowSet& travelling) const {
+  const std::int64_t senders = std::min<std::int64_t>(ring_.size - 1, HaloExchange::most_receives);
+  DirectRows rows;
   for (int rank = 0; rank < ring_.size; ++rank) {
-    const std::int64_t rows = without(needed(rank), k_layout_.row_set(rank)).rows();
-    most_halo_rows_ = std::max(most_halo_rows_, rows);
-    all_halos += rows;
+    const RowSet keys = k_layout_.row_set(rank);
+    const RowSet own = intersect(q_layout_.row_set(rank), travelling);
+    const std::int64_t arriving = without(needed(rank, travelling), keys).rows();
+    const std::int64_t visiting = without(visitors(mask_, travelling, keys), own).rows();
+    rows.keys += arriving;
+    rows.most_keys = std::max(rows.most_keys, arriving);
+    rows.queries += visiting;
+    rows.most_queries = std::max(rows.most_queries, own.rows() + visiting);
+    rows.most_returning = std::max(rows.most_returning, own.rows() * senders);
   }
-  const bool fits = most_halo_rows_ <= most_shards * k_layout_.max_rows();
-  if (fits && all_halos < (ring_.size - 1) * spec_.seq_k) {
-    halo_ = halo_plan(k_layout_, ring_.rank, needed);
-  } else {
-    most_halo_rows_ = 0;
+  return rows;
+}
+
+/// Keys where the ring would keep its blocks, and no more visiting queries than a shard has.
+bool AttentionPlan::fits(const DirectRows& rows) const {
+  constexpr std::int64_t most_shards = 2;
+  return rows.most_keys <= most_shards * k_layout_.max_rows() && rows.most_queries <= q_layout_.max_rows();
+}
+
+/// Fewer bytes in both directions.
+bool AttentionPlan::is_less(const DirectRows& a, const DirectRows& b) const {
+  return std::ranges::all_of(std::array{kernels::Direction::forward, kernels::Direction::backward}, [&](auto direction) {
+    const TripBytes key = HaloAttention::trip_bytes(spec_, direction);
+    const TripBytes query = GlobalRows::trip_bytes(spec_, direction);
+    const auto bytes = [&](const DirectRows& rows) {
+      return static_cast<double>(rows.keys) * static_cast<double>(key.there + key.back) +
+             static_cast<double>(rows.queries) * static_cast<double>(query.there + query.back);
+    };
+    return bytes(a) < bytes(b);
+  });
+}
+
+/// The cheapest of three: blocks go around, keys come to all queries, or keys to most and global queries to the keys.
+void AttentionPlan::plan_direct() {
+  DirectRows least{.keys = (ring_.size - 1) * spec_.seq_k};
+  std::optional<RowSet> chosen;
+  std::vector<RowSet> choices{RowSet()};
+  if (RowSet global = global_queries(mask_); !global.empty()) choices.push_back(std::move(global));
+  for (RowSet& travelling : choices) {
+    const DirectRows rows = count_direct(travelling);
+    if (!fits(rows) || !is_less(rows, least)) continue;
+    least = rows;
+    chosen = std::move(travelling);
   }
+  if (!chosen) return;
+  direct_ = least;
+  halo_ = halo_plan(k_layout_, ring_.rank, [&](int rank) { return needed(rank, *chosen); });
+  global_ = global_plan(mask_, q_layout_, k_layout_, ring_.rank, *chosen);
 }
 
 kernels::BlockShape AttentionPlan::block_shape(int owner) const {
@@ -131,7 +173,7 @@ std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int 
   const std::uint64_t positions = spec.alibi_slopes.empty() ? 0 : checked_product({problem.q_rows + block.rows, 8});
   const std::uint64_t fixed = masks + positions + table.pass_bytes(problem, direction);
   if (plan.halo()) {
-    return fixed + HaloAttention::bytes(spec, table, block.rows, plan.most_halo_rows(), direction);
+    return fixed + HaloAttention::bytes(spec, table, block.rows, plan.direct(), direction);
   }
   const bool shared = exchange == ExchangeKind::shared;
   const bool backward = direction == kernels::Direction::backward;

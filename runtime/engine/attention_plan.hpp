@@ -8,6 +8,7 @@
 #include "kernels/kernel_table.hpp"
 #include "runtime/engine/ring_attention.hpp"
 #include "runtime/exchange/exchange.hpp"
+#include "runtime/layout/global_plan.hpp"
 #include "runtime/layout/halo_plan.hpp"
 #include "runtime/layout/ring_schedule.hpp"
 
@@ -19,6 +20,21 @@ kernels::Problem make_problem(const AttentionSpec& spec, std::int64_t q_rows,
 /// In key coordinates; empty without ALiBi, which alone reads them.
 std::vector<std::int64_t> query_positions(const AttentionSpec& spec, const Mask& mask, const RowSet& queries);
 double call_flops(const AttentionSpec& spec, kernels::Direction direction, std::int64_t pairs);
+
+/// What one row takes with it to another rank, and what comes back for it, all heads and batches together.
+struct TripBytes {
+  std::uint64_t there = 0;
+  std::uint64_t back = 0;
+};
+
+/// Rows that travel straight to the ranks that need them: of keys, and of queries of global tokens.
+struct DirectRows {
+  std::int64_t keys = 0;            ///< over all ranks
+  std::int64_t most_keys = 0;       ///< that one rank receives
+  std::int64_t queries = 0;         ///< over all ranks
+  std::int64_t most_queries = 0;    ///< that one rank has, own and visiting
+  std::int64_t most_returning = 0;  ///< that one owner has room for as they come home
+};
 
 /// What one rank of the ring does. The spec is checked when the plan is made (throws UsageError).
 class AttentionPlan {
@@ -44,8 +60,10 @@ class AttentionPlan {
   /// Set if only needed rows travel, each once and straight from its owner: for masks that hide most of the sequence from
   /// every rank. Else whole blocks rotate. The same choice on every rank.
   const std::optional<HaloPlan>& halo() const { return halo_; }
-  /// Halo rows of the rank that has most; 0 without a halo.
-  std::int64_t most_halo_rows() const { return most_halo_rows_; }
+  /// With a halo: queries of global tokens that travel to the keys. None where keys travel to all queries.
+  const GlobalPlan& global() const { return global_; }
+  /// What travels in one call; see DirectRows.
+  const DirectRows& direct() const { return direct_; }
   PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction) const;
 
  private:
@@ -54,12 +72,17 @@ class AttentionPlan {
   Layout k_layout_;
   Mask mask_;
   RingSchedule ring_;
-  void plan_halo();
+  RowSet needed(int rank, const RowSet& travelling) const;
+  DirectRows count_direct(const RowSet& travelling) const;
+  bool fits(const DirectRows& rows) const;
+  bool is_less(const DirectRows& a, const DirectRows& b) const;
+  void plan_direct();
 
   RowSet queries_;
   std::vector<std::int64_t> query_positions_;  ///< in key coordinates; empty without ALiBi
   std::optional<HaloPlan> halo_;
-  std::int64_t most_halo_rows_ = 0;
+  GlobalPlan global_;
+  DirectRows direct_;
 };
 
 }  // namespace annulus

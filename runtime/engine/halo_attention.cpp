@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/engine/halo_attention.hpp"
 
-#include <array>
+#include <algorithm>
 
 #include "kernels/base/checked.hpp"
+#include "runtime/engine/row_copy.hpp"
 
 namespace annulus {
 
@@ -12,28 +13,13 @@ using kernels::Direction;
 
 namespace {
 
-/// to = from, converted.
-void convert(const ConstTensorView& from, const TensorView& to) {
-  with_dtype(from.dtype, [&](auto source) {
-    with_dtype(to.dtype, [&](auto target) {
-      using Source = decltype(source);
-      using Target = decltype(target);
-      for (std::int64_t b = 0; b < from.batch; ++b) {
-        for (std::int64_t row = 0; row < from.rows; ++row) {
-          for (std::int64_t head = 0; head < from.heads; ++head) {
-            const Source* const in = from.at<Source>(b, row, head);
-            Target* const out = to.at<Target>(b, row, head);
-            for (std::int64_t i = 0; i < from.head_dim; ++i) out[i] = from_double<Target>(to_double(in[i]));
-          }
-        }
-      }
-    });
-  });
-}
-
 std::uint64_t row_bytes(const AttentionSpec& spec, DType dtype) {
   return checked_product({spec.batch, spec.kv_heads, spec.head_dim, static_cast<std::int64_t>(size_of(dtype))});
 }
+
+std::uint64_t most(const TripBytes& trip) { return std::max(trip.there, trip.back); }
+
+std::vector<ConstTensorView> constant(const std::vector<TensorView>& views) { return {views.begin(), views.end()}; }
 
 }  // namespace
 
@@ -41,93 +27,102 @@ HaloAttention::HaloAttention(const Communicator& comm, const AttentionPlan& plan
                              kernels::Resources resources)
     : plan_(plan),
       halo_(*plan.halo()),
-      resources_(resources),
-      keys_(table, plan.spec(), plan.mask(), resources),
-      exchange_(comm, halo_) {}
+      means_{table, plan.spec(), plan.mask(), resources},
+      global_(plan, table, resources),
+      exchange_(comm, {&halo_, &plan.global().visits}) {}
 
-TensorView HaloAttention::keys_view(const Buffer<std::byte>& memory, DType dtype, std::int64_t rows) const {
+HaloAttention::KeyRows HaloAttention::make(DType dtype, std::int64_t rows) const {
   const AttentionSpec& spec = plan_.spec();
-  return dense_view(memory.data(), dtype, spec.batch, rows, spec.kv_heads, spec.head_dim);
-}
-
-HaloAttention::Gradients HaloAttention::make_gradients(std::int64_t rows) const {
-  const std::int64_t bytes = rows * static_cast<std::int64_t>(row_bytes(plan_.spec(), gradient_type()));
-  return {Buffer<std::byte>(bytes, resources_.memory), Buffer<std::byte>(bytes, resources_.memory)};
+  const std::uint64_t bytes = checked_product({rows, static_cast<std::int64_t>(row_bytes(spec, dtype))});
+  KeyRows made{Buffer<std::byte>(static_cast<std::int64_t>(2 * bytes), means_.resources.memory), {}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    made.views[i] = dense_view(made.memory.data() + i * bytes, dtype, spec.batch, rows, spec.kv_heads, spec.head_dim);
+  }
+  return made;
 }
 
 void HaloAttention::reserve(Direction direction) {
   const AttentionSpec& spec = plan_.spec();
-  const auto bytes = static_cast<std::int64_t>(row_bytes(spec, spec.dtype));
-  for (Buffer<std::byte>* rows : {&k_, &v_}) *rows = Buffer<std::byte>(halo_.halo.rows() * bytes, resources_.memory);
-  const DType widest = direction == Direction::backward ? gradient_type() : spec.dtype;
-  exchange_.reserve(2 * row_bytes(spec, widest));
+  for (KeyRows* of_last_call : {&arrived_, &own_sums_, &halo_sums_}) *of_last_call = {};
+  own_keys_.reset();
+  halo_keys_.reset();
+  own_keys_.emplace(means_, halo_.own, direction, passes_over_own_keys());
+  halo_keys_.emplace(means_, halo_.halo, direction);
+  arrived_ = make(spec.dtype, halo_.halo.rows());
+  global_.reserve(direction);
+  exchange_.reserve(std::array{most(trip_bytes(spec, direction)), most(GlobalRows::trip_bytes(spec, direction))});
   if (direction == Direction::forward) return;
-  own_ = make_gradients(halo_.own.rows());
-  away_ = make_gradients(halo_.halo.rows());
+  own_sums_ = make(kernels::gradient_dtype(spec.dtype), halo_.own.rows());
+  halo_sums_ = make(kernels::gradient_dtype(spec.dtype), halo_.halo.rows());
 }
 
-void HaloAttention::fetch(const ConstTensorView& k, const ConstTensorView& v) {
-  const std::array<ConstTensorView, 2> own{k, v};
-  exchange_.start(HaloExchange::Way::fetch, own, halo_.own);
+template <class Call>
+void HaloAttention::fetch(const Call& call) {
+  global_.collect(call);
+  const std::array<ConstTensorView, 2> keys{call.k, call.v};
+  exchange_.start(HaloExchange::Way::fetch,
+                  {{keys, halo_.own}, {constant(global_.travelling()), global_.rows()}});
+  own_keys_->pack(call.k, call.v);
 }
 
 void HaloAttention::land() {
-  const DType dtype = plan_.spec().dtype;
-  const std::int64_t rows = halo_.halo.rows();
-  const std::array<TensorView, 2> halo{keys_view(k_, dtype, rows), keys_view(v_, dtype, rows)};
-  exchange_.finish(halo, halo_.halo);
+  exchange_.finish({{arrived_.views, halo_.halo}, {global_.travelling(), global_.rows()}});
+  halo_keys_->pack(arrived_.views[0], arrived_.views[1]);
 }
 
 std::int64_t HaloAttention::forward(const ForwardCall& call, kernels::ForwardPass& pass) {
-  const RowSet& queries = plan_.queries();
-  const DType dtype = plan_.spec().dtype;
-  const std::int64_t rows = halo_.halo.rows();
-  fetch(call.k, call.v);
-  const std::int64_t own = keys_.forward({queries, queries, halo_.own}, call.k, call.v, pass, [this] { exchange_.poll(); });
+  const Progress poll = [this] { exchange_.poll(); };
+  fetch(call);
+  std::int64_t pairs = own_keys_->forward(at_home(), pass, poll);
   land();
-  return own + keys_.forward({queries, queries, halo_.halo}, keys_view(k_, dtype, rows), keys_view(v_, dtype, rows),
-                             pass, {});
-}
-
-std::int64_t HaloAttention::backward(const BackwardCall& call, kernels::BackwardPass& pass) {
-  const RowSet& queries = plan_.queries();
-  const DType dtype = plan_.spec().dtype;
-  const std::int64_t rows = halo_.halo.rows();
-  const auto views = [&](const Gradients& gradients, std::int64_t n) {
-    return std::array<TensorView, 2>{keys_view(gradients.dk, gradient_type(), n), keys_view(gradients.dv, gradient_type(), n)};
-  };
-  const std::array<TensorView, 2> own = views(own_, halo_.own.rows());
-  const std::array<TensorView, 2> away = views(away_, rows);
-  fetch(call.k, call.v);
-  std::int64_t pairs = keys_.backward({queries, queries, halo_.own}, call.k, call.v, pass, own[0], own[1],
-                                      [this] { exchange_.poll(); });
-  land();
-  pairs += keys_.backward({queries, queries, halo_.halo}, keys_view(k_, dtype, rows), keys_view(v_, dtype, rows), pass,
-                          away[0], away[1], {});
-  const std::array<ConstTensorView, 2> leaving{away[0], away[1]};
-  exchange_.start(HaloExchange::Way::home, leaving, halo_.halo);
-  exchange_.finish(own, halo_.own);
-  convert(own[0], call.dk);
-  convert(own[1], call.dv);
+  pairs += global_.attend(*own_keys_);
+  exchange_.start(HaloExchange::Way::home, {{{}, halo_.halo}, {constant(global_.returning()), global_.rows()}});
+  pairs += halo_keys_->forward(at_home(), pass, poll);
+  exchange_.finish({{{}, halo_.own}, {global_.returning(), global_.rows(), global_.meet_home()}});
+  pass.finish(call.out, call.lse);
+  global_.settle(call);
   return pairs;
 }
 
-std::uint64_t HaloAttention::bytes(const AttentionSpec& spec, const kernels::KernelTable& table, std::int64_t own_rows,
-                                   std::int64_t halo_rows, Direction direction) {
-  const DType gradient = kernels::gradient_dtype(spec.dtype);
+std::int64_t HaloAttention::backward(const BackwardCall& call, kernels::BackwardPass& pass, std::span<double> dsink) {
+  const Progress poll = [this] { exchange_.poll(); };
+  fetch(call);
+  std::int64_t pairs = own_keys_->backward(at_home(), pass, poll);
+  land();
+  pairs += global_.attend(*own_keys_);
+  pairs += halo_keys_->backward(at_home(), pass, poll);
+  own_keys_->unpack_gradient(own_sums_.views[0], own_sums_.views[1]);
+  halo_keys_->unpack_gradient(halo_sums_.views[0], halo_sums_.views[1]);
+  const std::array<ConstTensorView, 2> leaving{halo_sums_.views[0], halo_sums_.views[1]};
+  exchange_.start(HaloExchange::Way::home,
+                  {{leaving, halo_.halo}, {constant(global_.returning()), global_.rows()}});
+  exchange_.finish({{own_sums_.views, halo_.own}, {global_.returning(), global_.rows(), global_.meet_home()}});
+  convert(own_sums_.views[0], call.dk);
+  convert(own_sums_.views[1], call.dv);
+  pass.finish(call.dq, dsink);
+  global_.settle(call);
+  return pairs;
+}
+
+TripBytes HaloAttention::trip_bytes(const AttentionSpec& spec, Direction direction) {
   const bool backward = direction == Direction::backward;
-  std::uint64_t sum = 0;
-  for (const std::int64_t rows : {own_rows, halo_rows}) {
-    const kernels::BlockShape shape{spec.batch, rows, spec.kv_heads, spec.head_dim, spec.dtype};
-    sum += table.packed_bytes(shape, direction);
-    if (!backward) continue;
-    sum += checked_product({table.gradient_elements(shape), static_cast<std::int64_t>(size_of(gradient))});
-    sum += checked_product({2, rows, static_cast<std::int64_t>(row_bytes(spec, gradient))});
-  }
-  // The halo itself, and what is staged to send and to receive: as much again each way where neighbours are alike.
-  const std::uint64_t staged = row_bytes(spec, backward ? gradient : spec.dtype);
-  sum += checked_product({2, halo_rows, static_cast<std::int64_t>(row_bytes(spec, spec.dtype))});
-  return sum + checked_product({4, halo_rows, static_cast<std::int64_t>(staged)});
+  return {2 * row_bytes(spec, spec.dtype), backward ? 2 * row_bytes(spec, kernels::gradient_dtype(spec.dtype)) : 0};
+}
+
+std::uint64_t HaloAttention::bytes(const AttentionSpec& spec, const kernels::KernelTable& table, std::int64_t own_rows,
+                                   const DirectRows& rows, Direction direction) {
+  const TripBytes key = trip_bytes(spec, direction);
+  const TripBytes query = GlobalRows::trip_bytes(spec, direction);
+  const auto take = [](std::int64_t count, std::uint64_t bytes) {
+    return checked_product({count, static_cast<std::int64_t>(bytes)});
+  };
+  const std::uint64_t held = HeldKeys::bytes(table, spec, own_rows, direction, rows.most_queries > 0 ? 2 : 1) +
+                             HeldKeys::bytes(table, spec, rows.most_keys, direction) + take(own_rows, key.back) +
+                             take(rows.most_keys, key.there + key.back) +
+                             GlobalRows::bytes(spec, table, rows.most_queries, direction);
+  // Staged to send and to receive: as much each way where neighbours are alike, but owners of global tokens hear from all.
+  return held + 2 * take(rows.most_keys, most(key)) + 2 * take(rows.most_queries, most(query)) +
+         take(rows.most_returning, query.back);
 }
 
 }  // namespace annulus

@@ -3,13 +3,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <optional>
+
 #include "runtime/engine/attention_plan.hpp"
+#include "runtime/engine/global_rows.hpp"
 #include "runtime/engine/held_keys.hpp"
 #include "runtime/exchange/halo_exchange.hpp"
 
 namespace annulus {
 
-/// One exchange forward, two backward (keys and values come, their gradients go home). For plans with a halo.
+/// For plans with a halo. Keys and values come, and with them the queries of others' global tokens; results of those
+/// queries, and in backward all gradients, go home: per call at most one message each way between two ranks.
 class HaloAttention {
  public:
   /// All outlive this.
@@ -18,36 +23,42 @@ class HaloAttention {
 
   /// Local. Makes room for a call, so that no rank fails once rows are under way. Throws ResourceError.
   void reserve(kernels::Direction direction);
-  /// After all ranks have reserved. Both return the visible pairs; own keys are met while the halo travels.
+  /// After all ranks have reserved. Both return the visible pairs; own keys are met while rows travel. The passes are
+  /// those of this rank's queries, and are finished.
   std::int64_t forward(const ForwardCall& call, kernels::ForwardPass& pass);
-  std::int64_t backward(const BackwardCall& call, kernels::BackwardPass& pass);
+  std::int64_t backward(const BackwardCall& call, kernels::BackwardPass& pass, std::span<double> dsink);
 
   /// Of the last call.
   Traffic take_traffic() { return exchange_.take_traffic(); }
-  /// Bytes beside the pass that a call allocates with `own_rows` and `halo_rows` keys. Checked.
+  /// Bytes beside the pass that a call allocates with `own_rows` keys. Checked.
   static std::uint64_t bytes(const AttentionSpec& spec, const kernels::KernelTable& table, std::int64_t own_rows,
-                             std::int64_t halo_rows, kernels::Direction direction);
+                             const DirectRows& rows, kernels::Direction direction);
+  /// What one key travels with (k and v) and returns with (their gradients), all heads and batches together. Checked.
+  static TripBytes trip_bytes(const AttentionSpec& spec, kernels::Direction direction);
 
  private:
-  struct Gradients {  ///< in gradient_dtype: what is added up must not be rounded before
-    Buffer<std::byte> dk;
-    Buffer<std::byte> dv;
+  /// Rows of k and v, or of their gradients.
+  struct KeyRows {
+    Buffer<std::byte> memory;
+    std::array<TensorView, 2> views;
   };
-  DType gradient_type() const { return kernels::gradient_dtype(plan_.spec().dtype); }
-  TensorView keys_view(const Buffer<std::byte>& memory, DType dtype, std::int64_t rows) const;
-  void fetch(const ConstTensorView& k, const ConstTensorView& v);
+  KeyRows make(DType dtype, std::int64_t rows) const;
+  MeetingRows at_home() const { return {plan_.queries(), plan_.global().at_home}; }
+  int passes_over_own_keys() const { return global_.rows().empty() ? 1 : 2; }
+  template <class Call>
+  void fetch(const Call& call);
   void land();
-  Gradients make_gradients(std::int64_t rows) const;
 
   const AttentionPlan& plan_;
   const HaloPlan& halo_;
-  kernels::Resources resources_;
-  HeldKeys keys_;
+  Means means_;
+  GlobalRows global_;
   HaloExchange exchange_;
-  Buffer<std::byte> k_;  ///< of the halo
-  Buffer<std::byte> v_;
-  Gradients own_;
-  Gradients away_;  ///< of the halo
+  std::optional<HeldKeys> own_keys_;  ///< of the running call, as all that follow
+  std::optional<HeldKeys> halo_keys_;
+  KeyRows arrived_;    ///< k and v of the halo
+  KeyRows own_sums_;   ///< dk and dv in gradient_dtype: what is added up must not be rounded before
+  KeyRows halo_sums_;
 };
 
 }  // namespace annulus

@@ -2,52 +2,76 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/engine/held_keys.hpp"
 
-#include "kernels/kernel_table.hpp"
+#include "kernels/base/checked.hpp"
+#include "runtime/exchange/exchange.hpp"
 
 namespace annulus {
 
 using kernels::Direction;
 
-kernels::BlockShape HeldKeys::shape(const HeldRows& rows) const {
-  return {spec_.batch, rows.keys.rows(), spec_.kv_heads, spec_.head_dim, spec_.dtype};
+namespace {
+
+kernels::BlockShape block_shape(const AttentionSpec& spec, std::int64_t rows) {
+  return {spec.batch, rows, spec.kv_heads, spec.head_dim, spec.dtype};
 }
 
-std::vector<std::int64_t> HeldKeys::key_positions(const HeldRows& rows) const {
-  return spec_.alibi_slopes.empty() ? std::vector<std::int64_t>{} : rows.keys.positions();
+std::uint64_t gradient_bytes(const kernels::KernelTable& table, const kernels::BlockShape& shape) {
+  return checked_product(
+      {table.gradient_elements(shape), static_cast<std::int64_t>(size_of(kernels::gradient_dtype(shape.dtype)))});
 }
 
-Buffer<std::byte> HeldKeys::packed(const kernels::BlockShape& shape, Direction direction, const ConstTensorView& k,
-                                   const ConstTensorView& v) const {
-  Buffer<std::byte> block(static_cast<std::int64_t>(table_.packed_bytes(shape, direction)), resources_.memory);
-  table_.pack(shape, direction, k, v, block.data(), resources_.workers);
-  return block;
+}  // namespace
+
+HeldKeys::HeldKeys(const Means& means, const RowSet& keys, Direction direction, int passes)
+    : means_(means), keys_(keys), direction_(direction), shape_(block_shape(means.spec, keys.rows())) {
+  const auto make = [&](std::uint64_t bytes) {
+    return Buffer<std::byte>(static_cast<std::int64_t>(bytes), means_.resources.memory);
+  };
+  if (!means_.spec.alibi_slopes.empty()) positions_ = keys.positions();
+  packed_ = make(means_.table.packed_bytes(shape_, direction));
+  if (direction == Direction::forward) return;
+  gradient_ = make(gradient_bytes(means_.table, shape_));
+  if (passes > 1) share_ = make(gradient_bytes(means_.table, shape_));
 }
 
-std::int64_t HeldKeys::forward(const HeldRows& rows, const ConstTensorView& k, const ConstTensorView& v,
-                               kernels::ForwardPass& pass, const Progress& progress) const {
-  const BlockMask visible = block_mask(mask_, rows.queries, rows.computed, rows.keys);
-  if (visible.pairs == 0) return 0;
-  const Buffer<std::byte> block = packed(shape(rows), Direction::forward, k, v);
-  const std::vector<std::int64_t> positions = key_positions(rows);
-  pass.attend({shape(rows), block.data(), positions}, visible.view(), progress);
-  return visible.pairs;
+void HeldKeys::pack(const ConstTensorView& k, const ConstTensorView& v) {
+  means_.table.pack(shape_, direction_, k, v, packed_.data(), means_.resources.workers);
 }
 
-std::int64_t HeldKeys::backward(const HeldRows& rows, const ConstTensorView& k, const ConstTensorView& v,
-                                kernels::BackwardPass& pass, const TensorView& dk, const TensorView& dv,
-                                const Progress& progress) const {
-  const BlockMask visible = block_mask(mask_, rows.queries, rows.computed, rows.keys);
-  const auto item = static_cast<std::int64_t>(size_of(kernels::gradient_dtype(spec_.dtype)));
-  const Buffer<std::byte> gradient(table_.gradient_elements(shape(rows)) * item, resources_.memory);
-  if (visible.pairs == 0) {
-    gradient.clear();
-  } else {
-    const Buffer<std::byte> block = packed(shape(rows), Direction::backward, k, v);
-    const std::vector<std::int64_t> positions = key_positions(rows);
-    pass.attend({shape(rows), block.data(), positions}, visible.view(), gradient.data(), progress);
+BlockMask HeldKeys::visible(const MeetingRows& rows) const {
+  return block_mask(means_.mask, rows.queries, rows.computed, keys_);
+}
+
+std::int64_t HeldKeys::forward(const MeetingRows& rows, kernels::ForwardPass& pass, const Progress& progress) const {
+  const BlockMask mask = visible(rows);
+  if (mask.pairs > 0) pass.attend(block(), mask.view(), progress);
+  return mask.pairs;
+}
+
+std::int64_t HeldKeys::backward(const MeetingRows& rows, kernels::BackwardPass& pass, const Progress& progress) {
+  const BlockMask mask = visible(rows);
+  if (mask.pairs == 0) return 0;
+  const Buffer<std::byte>& share = has_gradient_ ? share_ : gradient_;
+  pass.attend(block(), mask.view(), share.data(), progress);
+  if (has_gradient_) {
+    add_gradients(kernels::gradient_dtype(shape_.dtype), gradient_.data(), share.data(),
+                  means_.table.gradient_elements(shape_));
   }
-  table_.unpack_gradient(shape(rows), gradient.data(), dk, dv);
-  return visible.pairs;
+  has_gradient_ = true;
+  return mask.pairs;
+}
+
+void HeldKeys::unpack_gradient(const TensorView& dk, const TensorView& dv) const {
+  if (!has_gradient_) gradient_.clear();
+  means_.table.unpack_gradient(shape_, gradient_.data(), dk, dv);
+}
+
+std::uint64_t HeldKeys::bytes(const kernels::KernelTable& table, const AttentionSpec& spec, std::int64_t rows,
+                              Direction direction, int passes) {
+  const kernels::BlockShape shape = block_shape(spec, rows);
+  const std::uint64_t packed = table.packed_bytes(shape, direction);
+  if (direction == Direction::forward) return packed;
+  return packed + (passes > 1 ? 2 : 1) * gradient_bytes(table, shape);
 }
 
 }  // namespace annulus

@@ -2,45 +2,59 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "kernels/contract/attention.hpp"
+#include "kernels/kernel_table.hpp"
 #include "runtime/engine/ring_attention.hpp"
 #include "runtime/layout/row_set.hpp"
 
 namespace annulus {
 
-/// Which rows meet: positions of the rows of q, of k and v, and of those queries that are to be computed. Queries outside
-/// `computed` see nothing.
-struct HeldRows {
-  const RowSet& queries;
-  const RowSet& computed;
-  const RowSet& keys;
+/// What the attention of one rank is computed with; all outlive whoever is given it.
+struct Means {
+  const kernels::KernelTable& table;
+  const AttentionSpec& spec;
+  const Mask& mask;
+  kernels::Resources resources;
 };
 
-/// Packs, attends and takes the gradients. Local; memory comes from the pool of `resources`.
+/// Who meets the keys: positions of the rows of a pass, and of those that are to be computed. Others see nothing.
+struct MeetingRows {
+  const RowSet& queries;
+  const RowSet& computed;
+};
+
+/// The keys and values at some positions during one call: packed once, met by one pass or several. All methods are local.
 class HeldKeys {
  public:
-  /// All outlive this.
-  HeldKeys(const kernels::KernelTable& table, const AttentionSpec& spec, const Mask& mask, kernels::Resources resources)
-      : table_(table), spec_(spec), mask_(mask), resources_(resources) {}
+  /// Makes room for keys at `keys` (which outlive this) that `passes` passes will meet, from the pool of the means.
+  /// Throws ResourceError.
+  HeldKeys(const Means& means, const RowSet& keys, kernels::Direction direction, int passes = 1);
 
-  /// k and v [batch, rows.keys.rows(), kv_heads, head_dim]. Returns the visible pairs.
-  std::int64_t forward(const HeldRows& rows, const ConstTensorView& k, const ConstTensorView& v,
-                       kernels::ForwardPass& pass, const Progress& progress) const;
-  /// Writes dk and dv, of the shape of k and v and any dtype: the shares of these queries alone.
-  std::int64_t backward(const HeldRows& rows, const ConstTensorView& k, const ConstTensorView& v,
-                        kernels::BackwardPass& pass, const TensorView& dk, const TensorView& dv,
-                        const Progress& progress) const;
+  /// k and v [batch, keys.rows(), kv_heads, head_dim]; before they are met.
+  void pack(const ConstTensorView& k, const ConstTensorView& v);
+  /// Returns the visible pairs.
+  std::int64_t forward(const MeetingRows& rows, kernels::ForwardPass& pass, const Progress& progress) const;
+  /// The shares of this pass in dk and dv are added to those of the passes before it.
+  std::int64_t backward(const MeetingRows& rows, kernels::BackwardPass& pass, const Progress& progress);
+  /// Writes dk and dv, of the shape of k and v and any dtype: the sums over all passes.
+  void unpack_gradient(const TensorView& dk, const TensorView& dv) const;
+
+  /// What one of `rows` keys allocates. Checked.
+  static std::uint64_t bytes(const kernels::KernelTable& table, const AttentionSpec& spec, std::int64_t rows,
+                             kernels::Direction direction, int passes = 1);
 
  private:
-  kernels::BlockShape shape(const HeldRows& rows) const;
-  std::vector<std::int64_t> key_positions(const HeldRows& rows) const;
-  Buffer<std::byte> packed(const kernels::BlockShape& shape, kernels::Direction direction, const ConstTensorView& k,
-                           const ConstTensorView& v) const;
+  BlockMask visible(const MeetingRows& rows) const;
+  kernels::Block block() const { return {shape_, packed_.data(), positions_}; }
 
-  const kernels::KernelTable& table_;
-  const AttentionSpec& spec_;
-  const Mask& mask_;
-  kernels::Resources resources_;
+  Means means_;
+  const RowSet& keys_;
+  kernels::Direction direction_;
+  kernels::BlockShape shape_;
+  std::vector<std::int64_t> positions_;  ///< of the keys; empty without ALiBi, which alone reads them
+  Buffer<std::byte> packed_;
+  Buffer<std::byte> gradient_;  ///< sum over the passes so far, in the backend's layout
+  Buffer<std::byte> share_;     ///< of the second pass and those after it
+  bool has_gradient_ = false;
 };
 
 }  // namespace annulus

@@ -24,12 +24,8 @@ LocalRows local_rows(const MaskSpec& mask, const Layout& layout, int rank) {
 std::uint64_t local_attention_bytes(const AttentionSpec& spec, std::int64_t rows, const kernels::KernelTable& table,
                                     Direction direction) {
   constexpr std::int64_t most_spans = 2;  // window or chunk, and what is always visible; a stride leaves no local layer
-  const kernels::BlockShape block{spec.batch, rows, spec.kv_heads, spec.head_dim, spec.dtype};
-  const auto item = static_cast<std::int64_t>(size_of(kernels::gradient_dtype(spec.dtype)));
-  const bool backward = direction == Direction::backward;
-  const std::uint64_t gradient = backward ? checked_product({table.gradient_elements(block), item}) : 0;
   const std::uint64_t mask = checked_product({rows, most_spans, static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
-  return table.packed_bytes(block, direction) + gradient + mask +
+  return HeldKeys::bytes(table, spec, rows, direction) + mask +
          table.pass_bytes(make_problem(spec, rows, {}, {}), direction);
 }
 
@@ -57,7 +53,13 @@ struct LocalAttention::Impl {
   kernels::Problem problem(std::span<const float> sink) const {
     return make_problem(spec, rows.queries.rows(), positions, sink);
   }
-  HeldRows held() const { return {rows.queries, rows.computed, rows.keys}; }
+  /// The held keys, packed for one pass.
+  HeldKeys keys(Direction direction, const ConstTensorView& k, const ConstTensorView& v) {
+    HeldKeys held({table, spec, mask, resources()}, rows.keys, direction);
+    held.pack(k, v);
+    return held;
+  }
+  MeetingRows meeting() const { return {rows.queries, rows.computed}; }
 
   AttentionSpec spec;
   const kernels::KernelTable& table;
@@ -101,8 +103,8 @@ void LocalAttention::forward(const ForwardCall& call) {
   const Timer timer;
   check_call(self.spec, self.rows.queries.rows(), self.rows.keys.rows(), call);
   const auto pass = self.table.forward(self.problem(call.sink), call.q, self.resources());
-  const HeldKeys keys(self.table, self.spec, self.mask, self.resources());
-  const std::int64_t pairs = keys.forward(self.held(), call.k, call.v, *pass, {});
+  const HeldKeys keys = self.keys(Direction::forward, call.k, call.v);
+  const std::int64_t pairs = keys.forward(self.meeting(), *pass, {});
   pass->finish(call.out, call.lse);
   self.last = {.flops = call_flops(self.spec, Direction::forward, pairs), .seconds = timer.seconds()};
 }
@@ -113,8 +115,9 @@ void LocalAttention::backward(const BackwardCall& call) {
   check_call(self.spec, self.rows.queries.rows(), self.rows.keys.rows(), call);
   const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
   const auto pass = self.table.backward(self.problem(call.sink), inputs, self.resources());
-  const HeldKeys keys(self.table, self.spec, self.mask, self.resources());
-  const std::int64_t pairs = keys.backward(self.held(), call.k, call.v, *pass, call.dk, call.dv, {});
+  HeldKeys keys = self.keys(Direction::backward, call.k, call.v);
+  const std::int64_t pairs = keys.backward(self.meeting(), *pass, {});
+  keys.unpack_gradient(call.dk, call.dv);
   std::vector<double> dsink(call.dsink.size());
   pass->finish(call.dq, dsink);
   std::copy(dsink.begin(), dsink.end(), call.dsink.begin());

@@ -151,16 +151,16 @@ void RingAttention::forward(const ForwardCall& call) {
   self.begin(Direction::forward, call);
   std::unique_ptr<kernels::ForwardPass> pass;
   together(self.comm, [&] {
-    self.prepare(Direction::forward, call);
     pass = self.table->forward(self.plan->problem(call.sink), call.q, self.resources());
+    self.prepare(Direction::forward, call);
   });
   if (self.halo) {
     self.pairs = self.halo->forward(call, *pass);
     if (self.execution.on_step) self.execution.on_step(0, 1);
   } else {
     self.attend_ring(*pass);
+    pass->finish(call.out, call.lse);
   }
-  pass->finish(call.out, call.lse);
   self.report(Direction::forward, started);
 }
 
@@ -170,18 +170,18 @@ void RingAttention::backward(const BackwardCall& call) {
   self.begin(Direction::backward, call);
   std::unique_ptr<kernels::BackwardPass> pass;
   together(self.comm, [&] {
-    self.prepare(Direction::backward, call);
     const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
     pass = self.table->backward(self.plan->problem(call.sink), inputs, self.resources());
+    self.prepare(Direction::backward, call);
   });
+  std::vector<double> dsink(call.dsink.size());
   if (self.halo) {
-    self.pairs = self.halo->backward(call, *pass);
+    self.pairs = self.halo->backward(call, *pass, dsink);
     if (self.execution.on_step) self.execution.on_step(0, 1);
   } else {
     self.attend_ring(call, *pass);
+    pass->finish(call.dq, dsink);
   }
-  std::vector<double> dsink(call.dsink.size());
-  pass->finish(call.dq, dsink);
   self.comm.sum(dsink);
   std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
   self.report(Direction::backward, started);

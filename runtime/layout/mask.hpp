@@ -81,6 +81,9 @@ class Mask {
   /// Position of query `q` (in [0, seq_q)) in key coordinates; negative where seq_q > seq_k.
   std::int64_t key_position(std::int64_t q) const { return q + seq_k_ - seq_q_; }
 
+  /// All positions of the document that holds position `i` (in key coordinates).
+  PosSpan document(std::int64_t i) const;
+
   /// The keys that query `q` in [0, seq_q) sees.
   VisibleKeys visible_keys(std::int64_t q) const;
   /// Number of visible (query, key) pairs: 2 * 2 * head_dim flops each and head forward. Where sinks, global tokens, a
@@ -92,7 +95,6 @@ class Mask {
  private:
   friend std::vector<PosSpan> needed_keys(const Mask& mask, PosSpan queries);
 
-  PosSpan document(std::int64_t i) const;
   PosSpan base_keys(std::int64_t i, PosSpan document) const;
   PosSpan local_keys(std::int64_t i, PosSpan document) const;
   VisibleKeys with_extras(std::int64_t i, PosSpan document, PosSpan base) const;

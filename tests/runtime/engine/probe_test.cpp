@@ -96,6 +96,7 @@ TEST(Probe, LocalMasksHideAllButWhatTheyName) {
   const Ring ring;
   const std::array masks{MaskSpec{.causal = true, .window_size = {4, 0}, .sink_tokens = 2},
                          MaskSpec{.window_size = {3, 2}, .chunk_size = 16, .global_tokens = 1},
+                         MaskSpec{.window_size = {2, 1}, .global_tokens = 2, .cu_seqlens = {0, 27, 53}},
                          MaskSpec{.causal = true, .chunk_size = 8, .stride = 5, .cu_seqlens = {0, 20, 53}}};
   for (const LayoutKind layout : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
     for (const MaskSpec& mask : masks) {
@@ -106,22 +107,29 @@ TEST(Probe, LocalMasksHideAllButWhatTheyName) {
   }
 }
 
-TEST(Probe, OneDoutRowChangesOnlyTheGradientsOfItsKeys) {
+void expect_only_its_keys_to_hear_of(std::int64_t query, const RingCase& base) {
   const Ring ring;
-  for (const LayoutKind layout : {LayoutKind::zigzag, LayoutKind::striped}) {
-    const std::int64_t query = 26;
-    const RingCase base = probe_case(
-        layout, {.causal = true, .window_size = {11, 0}, .sink_tokens = 1, .cu_seqlens = {0, 9, 53}});
-    RingCase changed = base;
-    changed.changed_dout = query;
-    const RingResult before = run_ring(MPI_COMM_WORLD, base);
-    const RingResult after = run_ring(MPI_COMM_WORLD, changed);
-    const auto k_width = static_cast<std::size_t>(base.spec.kv_heads * base.spec.head_dim);
-    const auto q_width = static_cast<std::size_t>(base.spec.heads * base.spec.head_dim);
-    const auto positions = Layout(layout, 53, ring.size, base.layout.stripe).positions(ring.rank);
-    for (std::size_t row = 0; row < positions.size(); ++row) {
-      EXPECT_EQ(row_differs(before.dv, after.dv, row, k_width), sees(base.spec.mask, query, positions[row]));
-      EXPECT_EQ(row_differs(before.dq, after.dq, row, q_width), positions[row] == query);
+  RingCase changed = base;
+  changed.changed_dout = query;
+  const RingResult before = run_ring(MPI_COMM_WORLD, base);
+  const RingResult after = run_ring(MPI_COMM_WORLD, changed);
+  const auto k_width = static_cast<std::size_t>(base.spec.kv_heads * base.spec.head_dim);
+  const auto q_width = static_cast<std::size_t>(base.spec.heads * base.spec.head_dim);
+  const auto positions = Layout(base.layout.kind, 53, ring.size, base.layout.stripe).positions(ring.rank);
+  for (std::size_t row = 0; row < positions.size(); ++row) {
+    const bool seen = sees(base.spec.mask, query, positions[row]);
+    EXPECT_EQ(row_differs(before.dv, after.dv, row, k_width), seen) << base.describe() << " dv " << positions[row];
+    EXPECT_EQ(row_differs(before.dq, after.dq, row, q_width), positions[row] == query) << base.describe();
+  }
+}
+
+TEST(Probe, OneDoutRowChangesOnlyTheGradientsOfItsKeys) {
+  const MaskSpec causal{.causal = true, .window_size = {11, 0}, .sink_tokens = 1, .cu_seqlens = {0, 9, 53}};
+  const MaskSpec global{.window_size = {2, 1}, .global_tokens = 2, .cu_seqlens = {0, 20, 53}};
+  for (const LayoutKind layout : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
+    expect_only_its_keys_to_hear_of(26, probe_case(layout, causal));
+    for (const std::int64_t query : {0, 1, 2, 19, 20, 21, 22, 52}) {
+      expect_only_its_keys_to_hear_of(query, probe_case(layout, global));
     }
   }
 }

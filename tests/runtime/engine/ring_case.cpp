@@ -162,6 +162,7 @@ RingResult run_ring(MPI_Comm comm, const RingCase& test) {
   const RowStats lse = dense_stats(result.lse.data(), spec.batch, spec.heads, q_rows);
   ring.forward({in.q.view(), in.k.view(), in.v.view(), out.view(), lse, sink});
   result.out = floats(out);
+  result.forward = ring.last_call();
   if (!test.backward) return result;
 
   const Tensor dq = like_q(DType::f32);
@@ -170,6 +171,7 @@ RingResult run_ring(MPI_Comm comm, const RingCase& test) {
   result.dsink.resize(sink.size());
   ring.backward({in.q.view(), in.k.view(), in.v.view(), out.view(), in.dout.view(), lse, dq.view(), dk.view(), dv.view(),
                  sink, result.dsink});
+  result.backward = ring.last_call();
   result.dq = floats(dq);
   result.dk = floats(dk);
   result.dv = floats(dv);

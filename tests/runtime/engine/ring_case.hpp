@@ -29,6 +29,7 @@ struct RingCase {
 /// This rank's rows, dense in f32: [batch, row, head, head_dim], lse [batch, head, row].
 struct RingResult {
   std::vector<float> out, lse, dq, dk, dv, dsink;
+  CallReport forward, backward;
 };
 
 /// True if both hold the same bits.

@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 namespace annulus {
 namespace {
@@ -91,6 +93,48 @@ TEST_P(HaloExchangeTest, BringsGradientsHomeInTheOrderOfTheRanks) {
       if (adds) sum += share(rank, name);
     }
     EXPECT_EQ(x, sum) << "element " << name;
+  });
+}
+
+/// Keys by one plan and queries by another, so that some pairs share both, some one and some none.
+TEST_P(HaloExchangeTest, MovesSeveralPlansInOneMessagePerPair) {
+  const auto first_rows = [](int rank) { return rank % 2 == 0 ? RowSet({{0, 3}, {30, 31}}) : RowSet(); };
+  const HaloPlan other = halo_plan(layout_, comm_.rank(), first_rows);
+  HaloExchange exchange(comm_, {&plan_, &other});
+  const Rows own(plan_.own.rows());
+  own.for_each(plan_.own, [](float& x, std::int64_t name) { x = static_cast<float>(name); });
+  const std::array<ConstTensorView, 1> from{own.view};
+  const Rows halo(plan_.halo.rows());
+  const Rows others(other.halo.rows());
+  exchange.start(HaloExchange::Way::fetch, {{from, plan_.own}, {from, other.own}});
+  exchange.finish({{{&halo.view, 1}, plan_.halo}, {{&others.view, 1}, other.halo}});
+  halo.for_each(plan_.halo, [](float& x, std::int64_t name) { EXPECT_EQ(x, static_cast<float>(name)); });
+  others.for_each(other.halo, [](float& x, std::int64_t name) { EXPECT_EQ(x, static_cast<float>(name)); });
+  std::set<int> peers;
+  for (const HaloPlan* plan : std::array<const HaloPlan*, 2>{&plan_, &other}) {
+    for (const HaloPart& part : plan->leaving) peers.insert(part.peer);
+  }
+  EXPECT_EQ(exchange.take_traffic().messages, peers.size());
+
+  // Home by the second plan alone, where the larger number wins.
+  const HaloExchange::Meet keep_larger = [](std::byte* row, const std::byte* arrived, const TensorView&) {
+    auto& x = *reinterpret_cast<float*>(row);
+    x = std::max(x, *reinterpret_cast<const float*>(arrived));
+  };
+  const auto offer = [](int rank, std::int64_t name) { return static_cast<float>((rank * 7 + name) % 11); };
+  others.for_each(other.halo, [&](float& x, std::int64_t name) { x = offer(comm_.rank(), name); });
+  own.for_each(plan_.own, [&](float& x, std::int64_t name) { x = offer(comm_.rank(), name); });
+  const std::array<ConstTensorView, 1> leaving{others.view};
+  exchange.start(HaloExchange::Way::home, {{{}, plan_.halo}, {leaving, other.halo}});
+  exchange.finish({{{}, plan_.own}, {{&own.view, 1}, other.own, keep_larger}});
+  EXPECT_EQ(exchange.take_traffic().messages, other.arriving.size());
+  own.for_each(plan_.own, [&](float& x, std::int64_t name) {
+    if (name % 100 % head_dim != 0) return;  // the first element of each head's row
+    float largest = offer(comm_.rank(), name);
+    for (int rank = 0; rank < comm_.size(); ++rank) {
+      if (first_rows(rank).contains(name / 100 / batch)) largest = std::max(largest, offer(rank, name));
+    }
+    EXPECT_EQ(x, largest) << "element " << name;
   });
 }
 
