@@ -173,17 +173,9 @@ LoadReport Checkpoint::load(std::span<const LoadedShard> shards) const {
 }
 
 LoadReport Checkpoint::load_newest(const std::function<void(const SavedGeneration&)>& use) const {
-  const Communicator& comm = impl_->comm;
-  std::vector<FoundGeneration> found;
-  together(comm, [&] {
-    if (comm.rank() == 0) found = checkpoint::find_generations(impl_->folder);
-  });
-  std::uint64_t count = found.size();
-  comm.broadcast(std::as_writable_bytes(std::span(&count, 1)), 0);
-  found.resize(count);
   LoadReport report;
-  for (const FoundGeneration& candidate : found) {
-    if (impl_->try_one(candidate, use, report)) return report;
+  for (const FoundGeneration& found : checkpoint::find_together(impl_->comm, impl_->folder)) {
+    if (impl_->try_one(found, use, report)) return report;
   }
   std::string why = "no folder step-NNNNNN";
   for (std::size_t i = 0; i < report.skipped.size(); ++i) why = (i == 0 ? "" : why + "; ") + report.skipped[i];
@@ -194,7 +186,6 @@ LoadReport Checkpoint::load_newest(const std::function<void(const SavedGeneratio
 bool Checkpoint::Impl::try_one(const FoundGeneration& found, const std::function<void(const SavedGeneration&)>& use,
                                LoadReport& report) const {
   std::string problem = found.problem;
-  comm.broadcast(problem, 0);
   if (problem.empty()) {
     try {
       const SavedGeneration generation(std::make_unique<SavedGeneration::Impl>(GenerationReader(comm, found)));

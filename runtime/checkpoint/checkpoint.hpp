@@ -102,7 +102,7 @@ struct LoadReport {
   std::vector<std::string> skipped;  ///< newer generations that are damaged or incomplete, and why
 };
 
-/// A folder of generations. Construction and methods are collective; failures are thrown by all ranks alike.
+/// A folder of generations (for loading, one of them will do). Construction and methods are collective; failures are thrown by all ranks alike.
 class Checkpoint {
  public:
   /// Touches no file.

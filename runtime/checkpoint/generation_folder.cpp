@@ -177,7 +177,6 @@ void NewGeneration::publish(const Manifest& manifest) {
 }
 
 std::vector<std::string> prune_generations(const std::string& folder, std::int64_t keep) {
-  remove_leftovers(folder);
   std::vector<std::string> pruned;
   for (const FoundGeneration& found : find_generations(folder)) {
     if (!found.manifest || keep-- > 0) continue;

@@ -59,9 +59,10 @@ class NewGeneration {
   std::string published_;
 };
 
-/// Removes all but the newest `keep` complete generations, and leftovers; those without a sound manifest stay (they may be
-/// of a newer program). Returns their paths. Throws ResourceError. Local; the caller holds the lock.
+/// Removes all but the newest `keep` complete generations and returns their paths; those without a sound manifest stay
+/// (they may be of a newer program). Throws ResourceError. Local.
 std::vector<std::string> prune_generations(const std::string& folder, std::int64_t keep);
+/// Only for the holder of the lock: another job may be writing them.
 void remove_leftovers(const std::string& folder);
 
 }  // namespace annulus::checkpoint

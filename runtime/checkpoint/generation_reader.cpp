@@ -64,10 +64,26 @@ void check_fit(const DatasetRecord& dataset, const View& view, std::int64_t seq,
 
 }  // namespace
 
-GenerationReader::GenerationReader(const Communicator& comm, const FoundGeneration& found) : comm_(comm) {
-  path_ = found.path;
+std::vector<FoundGeneration> find_together(const Communicator& comm, const std::string& path) {
+  std::vector<FoundGeneration> found;
+  together(comm, [&] {
+    if (comm.rank() != 0) return;
+    found = is_generation_path(path) ? std::vector{inspect_generation(path)} : find_generations(path);
+  });
+  std::uint64_t count = found.size();
+  comm.broadcast(std::as_writable_bytes(std::span(&count, 1)), 0);
+  found.resize(count);
+  for (FoundGeneration& generation : found) {
+    comm.broadcast(std::as_writable_bytes(std::span(&generation.step, 1)), 0);
+    comm.broadcast(generation.path, 0);
+    comm.broadcast(generation.problem, 0);
+  }
+  return found;
+}
+
+GenerationReader::GenerationReader(const Communicator& comm, const FoundGeneration& found)
+    : comm_(comm), path_(found.path) {
   std::string text = found.manifest_text;
-  comm.broadcast(path_, 0);
   comm.broadcast(text, 0);
   as_damage([&] {
     together(comm, [&] {

@@ -96,9 +96,18 @@ void GranuleExchange::for_each_run(int rank, std::int64_t g, F&& f) const {
     const std::int64_t end = counter.rows_before(segment.end);
     for (std::int64_t row = counter.rows_before(segment.begin); row < end;) {
       const std::int64_t rows = run_length(layout_, first_piece, row, end - row);
-      f(segment.line, row, rows, granules_.place(g, segment.line, layout_.position(rank, row)));
+      f(Run{segment.line, row, rows, granules_.place(g, segment.line, layout_.position(rank, row))});
       row += rows;
     }
+  });
+}
+
+template <class F>
+void GranuleExchange::for_each_run(int rank, const Parcel& parcel, F&& f) const {
+  std::byte* bytes = parcel.memory.data();
+  for_each_run(rank, parcel.granule, [&](const Run& run) {
+    f(run, bytes);
+    bytes += bytes_of(run);
   });
 }
 
@@ -133,44 +142,69 @@ const std::byte* GranuleExchange::in_place(std::int64_t g, const ShardRows<const
   if (!shard.dense() || share(comm_.rank(), g) != granules_.bytes(g)) return nullptr;
   const std::byte* found = nullptr;
   int runs = 0;
-  for_each_run(comm_.rank(), g, [&](std::int64_t line, std::int64_t row, std::int64_t, std::int64_t) {
-    found = shard.row(line, row);
+  for_each_run(comm_.rank(), g, [&](const Run& run) {
+    found = shard.row(run.line, run.row);
     ++runs;
   });
   return runs == 1 ? found : nullptr;
 }
 
-std::span<const std::byte> GranuleExchange::collect(std::int64_t round, const ShardRows<const std::byte>& shard) const {
-  const std::int64_t row_bytes = granules_.space().row_bytes;
-  const auto foreign = foreign_parcels(round);
-  const auto own = own_parcels(round);
-  std::vector<Transfer> arriving = receive(comm_, foreign);
+void GranuleExchange::shard_to_parcels(const std::vector<Parcel>& own, const ShardRows<const std::byte>& shard) const {
   for (const Parcel& parcel : own) {
-    std::byte* to = parcel.memory.data();
-    for_each_run(comm_.rank(), parcel.granule, [&](std::int64_t line, std::int64_t row, std::int64_t rows, std::int64_t) {
-      pack(shard, line, row, rows, to);
-      to += rows * row_bytes;
+    for_each_run(comm_.rank(), parcel, [&](const Run& run, std::byte* bytes) {
+      pack(shard, run.line, run.row, run.rows, bytes);
     });
   }
-  std::vector<Transfer> leaving = send(comm_, own);
-  const auto g = granule(round);
-  const std::byte* const direct = g ? in_place(*g, shard) : nullptr;
-  if (g && direct == nullptr) {
-    for_each_run(comm_.rank(), *g, [&](std::int64_t line, std::int64_t row, std::int64_t rows, std::int64_t place) {
-      pack(shard, line, row, rows, granule_.data() + place);
-    });
-  }
-  wait(arriving);
+}
+
+void GranuleExchange::parcels_to_granule(const std::vector<Parcel>& foreign) const {
   for (const Parcel& parcel : foreign) {
-    const std::byte* from = parcel.memory.data();
-    for_each_run(parcel.peer, *g, [&](std::int64_t, std::int64_t, std::int64_t rows, std::int64_t place) {
-      std::memcpy(granule_.data() + place, from, static_cast<std::size_t>(rows * row_bytes));
-      from += rows * row_bytes;
+    for_each_run(parcel.peer, parcel, [&](const Run& run, const std::byte* bytes) {
+      std::memcpy(granule_.data() + run.place, bytes, bytes_of(run));
     });
   }
+}
+
+void GranuleExchange::shard_to_granule(std::int64_t g, const ShardRows<const std::byte>& shard) const {
+  for_each_run(comm_.rank(), g,
+               [&](const Run& run) { pack(shard, run.line, run.row, run.rows, granule_.data() + run.place); });
+}
+
+void GranuleExchange::granule_to_parcels(const std::vector<Parcel>& foreign) const {
+  for (const Parcel& parcel : foreign) {
+    for_each_run(parcel.peer, parcel, [&](const Run& run, std::byte* bytes) {
+      std::memcpy(bytes, granule_.data() + run.place, bytes_of(run));
+    });
+  }
+}
+
+void GranuleExchange::parcels_to_shard(const std::vector<Parcel>& own, const ShardRows<std::byte>& shard) const {
+  for (const Parcel& parcel : own) {
+    for_each_run(comm_.rank(), parcel, [&](const Run& run, const std::byte* bytes) {
+      unpack(bytes, shard, run.line, run.row, run.rows);
+    });
+  }
+}
+
+void GranuleExchange::granule_to_shard(std::int64_t g, const ShardRows<std::byte>& shard) const {
+  for_each_run(comm_.rank(), g,
+               [&](const Run& run) { unpack(granule_.data() + run.place, shard, run.line, run.row, run.rows); });
+}
+
+std::span<const std::byte> GranuleExchange::collect(std::int64_t round, const ShardRows<const std::byte>& shard) const {
+  const auto g = granule(round);
+  const auto own = own_parcels(round);
+  const auto foreign = foreign_parcels(round);
+  std::vector<Transfer> arriving = receive(comm_, foreign);
+  shard_to_parcels(own, shard);
+  std::vector<Transfer> leaving = send(comm_, own);
+  const std::byte* const lies_there = g ? in_place(*g, shard) : nullptr;
+  if (g && lies_there == nullptr) shard_to_granule(*g, shard);
+  wait(arriving);
+  parcels_to_granule(foreign);
   wait(leaving);
   if (!g) return {};
-  return {direct != nullptr ? direct : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
+  return {lies_there != nullptr ? lies_there : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
 }
 
 std::span<std::byte> GranuleExchange::staging(std::int64_t round) const {
@@ -179,32 +213,14 @@ std::span<std::byte> GranuleExchange::staging(std::int64_t round) const {
 }
 
 void GranuleExchange::hand_out(std::int64_t round, const ShardRows<std::byte>& shard) const {
-  const std::int64_t row_bytes = granules_.space().row_bytes;
-  const auto foreign = foreign_parcels(round);
   const auto own = own_parcels(round);
+  const auto foreign = foreign_parcels(round);
   std::vector<Transfer> arriving = receive(comm_, own);
-  const auto g = granule(round);
-  for (const Parcel& parcel : foreign) {
-    std::byte* to = parcel.memory.data();
-    for_each_run(parcel.peer, *g, [&](std::int64_t, std::int64_t, std::int64_t rows, std::int64_t place) {
-      std::memcpy(to, granule_.data() + place, static_cast<std::size_t>(rows * row_bytes));
-      to += rows * row_bytes;
-    });
-  }
+  granule_to_parcels(foreign);
   std::vector<Transfer> leaving = send(comm_, foreign);
-  if (g) {
-    for_each_run(comm_.rank(), *g, [&](std::int64_t line, std::int64_t row, std::int64_t rows, std::int64_t place) {
-      unpack(granule_.data() + place, shard, line, row, rows);
-    });
-  }
+  if (const auto g = granule(round)) granule_to_shard(*g, shard);
   wait(arriving);
-  for (const Parcel& parcel : own) {
-    const std::byte* from = parcel.memory.data();
-    for_each_run(comm_.rank(), parcel.granule, [&](std::int64_t line, std::int64_t row, std::int64_t rows, std::int64_t) {
-      unpack(from, shard, line, row, rows);
-      from += rows * row_bytes;
-    });
-  }
+  parcels_to_shard(own, shard);
   wait(leaving);
 }
 

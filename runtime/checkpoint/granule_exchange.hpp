@@ -44,17 +44,39 @@ class GranuleExchange {
     std::int64_t granule;
     std::span<std::byte> memory;
   };
+  /// Rows at consecutive positions of one line in the shard of one rank, and where they belong in the granule, in bytes.
+  struct Run {
+    std::int64_t line;
+    std::int64_t row;
+    std::int64_t rows;
+    std::int64_t place;
+  };
+  std::size_t bytes_of(const Run& run) const {
+    return static_cast<std::size_t>(run.rows * granules_.space().row_bytes);
+  }
+
   std::vector<Parcel> own_parcels(std::int64_t round) const;
   std::vector<Parcel> foreign_parcels(std::int64_t round) const;
   void size_travel_memory();
+
+  // Between a shard, the travel memory of parcels, and the granule kept here.
+  void shard_to_parcels(const std::vector<Parcel>& own, const ShardRows<const std::byte>& shard) const;
+  void parcels_to_granule(const std::vector<Parcel>& foreign) const;
+  void shard_to_granule(std::int64_t g, const ShardRows<const std::byte>& shard) const;
+  void granule_to_parcels(const std::vector<Parcel>& foreign) const;
+  void parcels_to_shard(const std::vector<Parcel>& own, const ShardRows<std::byte>& shard) const;
+  void granule_to_shard(std::int64_t g, const ShardRows<std::byte>& shard) const;
 
   std::optional<std::int64_t> kept_by(int rank, std::int64_t round) const;
   std::int64_t share(int rank, std::int64_t g) const;  ///< bytes of a granule that a rank's shard holds
   /// The granule's bytes in the shard, if they lie there in one run.
   const std::byte* in_place(std::int64_t g, const ShardRows<const std::byte>& shard) const;
-  /// f(line, row in the rank's shard, rows, place in the granule) for runs of rows at consecutive positions.
+  /// f(run) for what a rank holds of a granule, in the order of its rows.
   template <class F>
   void for_each_run(int rank, std::int64_t g, F&& f) const;
+  /// f(run, its bytes in the parcel) for the rows of a parcel, which `rank` holds.
+  template <class F>
+  void for_each_run(int rank, const Parcel& parcel, F&& f) const;
 
   const Communicator& comm_;
   Layout layout_;

@@ -27,11 +27,13 @@ void put_attribute(hid_t object, const char* name, hid_t type, const void* value
   check(H5Awrite(attribute.get(), type, value), context, "write an attribute of");
 }
 
+/// Of variable length: h5py reads those as str, and they may exceed 64 KiB.
 void put_text(hid_t object, const char* name, const std::string& text, const Context& context) {
   const hdf5::Type type(check(H5Tcopy(H5T_C_S1), context, "describe a text of"));
-  check(H5Tset_size(type.get(), text.size() + 1), context, "describe a text of");  // its end is a zero byte
+  check(H5Tset_size(type.get(), H5T_VARIABLE), context, "describe a text of");
   check(H5Tset_cset(type.get(), H5T_CSET_UTF8), context, "describe a text of");
-  put_attribute(object, name, type.get(), text.c_str(), context);
+  const char* const characters = text.c_str();
+  put_attribute(object, name, type.get(), &characters, context);
 }
 
 void put_attributes(hid_t file, const Manifest& manifest, const Context& context) {
@@ -42,7 +44,7 @@ void put_attributes(hid_t file, const Manifest& manifest, const Context& context
   put_text(file, "plan", manifest.plan, context);
 }
 
-/// Metadata of HDF5 1.8 and later: checksummed, and attributes may exceed 64 KiB. Large tensors start at whole MiB, where
+/// The format of HDF5 1.8: any reader knows it, and its headers bear checksums. Large tensors start at whole MiB, where
 /// stripes of parallel file systems start.
 hdf5::Properties image_access(const Context& context) {
   constexpr hsize_t stripe = hsize_t{1} << 20;

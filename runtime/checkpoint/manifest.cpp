@@ -149,12 +149,20 @@ void check_format(const Json& json) {
   }
 }
 
+/// A date or a version: short, and safe to print.
+std::string parse_label(const Json& json) {
+  const auto text = json.get<std::string>();
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+  if (!plain || text.size() > 64) refuse("a label in it is no plain word");
+  return text;
+}
+
 Manifest from_json(const Json& json) {
   Manifest manifest;
   manifest.step = size_at(json, "step");
   manifest.sequence = size_at(json, "sequence");
-  manifest.created = json.at("created").get<std::string>();
-  manifest.program_version = json.at("program_version").get<std::string>();
+  manifest.created = parse_label(json.at("created"));
+  manifest.program_version = parse_label(json.at("program_version"));
   manifest.ranks = json.at("ranks").get<int>();
   manifest.seed = json.at("seed").get<std::uint64_t>();
   manifest.plan = json.at("plan").get<std::string>();
