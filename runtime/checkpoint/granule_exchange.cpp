@@ -1,0 +1,227 @@
+/// Point-to-point parcels between the owners of rows and the keepers of granules.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/checkpoint/granule_exchange.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/comm/transfer.hpp"
+
+namespace annulus::checkpoint {
+namespace {
+
+constexpr int parcel_tag = 73;
+
+template <class Parcels>
+std::vector<Transfer> receive(const Communicator& comm, const Parcels& parcels) {
+  std::vector<Transfer> transfers;
+  for (const auto& parcel : parcels) {
+    transfers.push_back(Transfer::receive(comm, parcel.memory, parcel.peer, parcel_tag));
+  }
+  return transfers;
+}
+
+template <class Parcels>
+std::vector<Transfer> send(const Communicator& comm, const Parcels& parcels) {
+  std::vector<Transfer> transfers;
+  for (const auto& parcel : parcels) transfers.push_back(Transfer::send(comm, parcel.memory, parcel.peer, parcel_tag));
+  return transfers;
+}
+
+void wait(std::vector<Transfer>& transfers) {
+  for (Transfer& transfer : transfers) transfer.wait();
+}
+
+/// How many rows from `row` on hold consecutive positions. `first_piece` counts the rows of the shard's first piece.
+std::int64_t run_length(const Layout& layout, std::int64_t first_piece, std::int64_t row, std::int64_t rows) {
+  if (layout.kind() == LayoutKind::striped) return std::min(rows, layout.stripe() - row % layout.stripe());
+  return row < first_piece ? std::min(rows, first_piece - row) : rows;
+}
+
+std::int64_t first_piece_rows(const Layout& layout, int rank) {
+  if (layout.kind() == LayoutKind::striped || layout.rows(rank) == 0) return 0;
+  return layout.pieces(rank).front().rows;
+}
+
+}  // namespace
+
+GranuleExchange::GranuleExchange(const Communicator& comm, const Layout& layout, const Granules& granules)
+    : comm_(comm), layout_(layout), granules_(granules), kept_(static_cast<std::size_t>(comm.size())) {
+  for (int rank = 0; rank < comm.size(); ++rank) counters_.push_back(layout.row_counter(rank));
+  for (std::int64_t g = 0; g < granules.count(); ++g) {
+    kept_[static_cast<std::size_t>(keeper(granules, layout, g))].push_back(g);
+  }
+  for (const auto& kept : kept_) rounds_ = std::max(rounds_, static_cast<std::int64_t>(kept.size()));
+  if (granules.count() > 0) granule_ = Buffer<std::byte>(granules.bytes(0));
+  size_travel_memory();
+}
+
+/// Before the rounds: a rank that runs out of memory in one of them would leave the others waiting.
+void GranuleExchange::size_travel_memory() {
+  std::int64_t own = 0;
+  std::int64_t foreign = 0;
+  for (std::int64_t round = 0; round < rounds_; ++round) {
+    std::int64_t leaving = 0;
+    for (int rank = 0; rank < comm_.size(); ++rank) {
+      const auto g = kept_by(rank, round);
+      if (g && rank != comm_.rank()) leaving += share(comm_.rank(), *g);
+    }
+    own = std::max(own, leaving);
+    if (const auto g = granule(round)) foreign = std::max(foreign, granules_.bytes(*g) - share(comm_.rank(), *g));
+  }
+  own_ = Buffer<std::byte>(own);
+  foreign_ = Buffer<std::byte>(foreign);
+}
+
+std::optional<std::int64_t> GranuleExchange::kept_by(int rank, std::int64_t round) const {
+  const auto& kept = kept_[static_cast<std::size_t>(rank)];
+  if (round >= static_cast<std::int64_t>(kept.size())) return std::nullopt;
+  return kept[static_cast<std::size_t>(round)];
+}
+
+std::int64_t GranuleExchange::share(int rank, std::int64_t g) const {
+  const Layout::RowCounter& counter = counters_[static_cast<std::size_t>(rank)];
+  std::int64_t rows = 0;
+  granules_.for_each_segment(g, [&](const Segment& segment) {
+    rows += counter.rows_before(segment.end) - counter.rows_before(segment.begin);
+  });
+  return rows * granules_.space().row_bytes;
+}
+
+template <class F>
+void GranuleExchange::for_each_run(int rank, std::int64_t g, F&& f) const {
+  const std::int64_t first_piece = first_piece_rows(layout_, rank);
+  const Layout::RowCounter& counter = counters_[static_cast<std::size_t>(rank)];
+  granules_.for_each_segment(g, [&](const Segment& segment) {
+    const std::int64_t end = counter.rows_before(segment.end);
+    for (std::int64_t row = counter.rows_before(segment.begin); row < end;) {
+      const std::int64_t rows = run_length(layout_, first_piece, row, end - row);
+      f(Run{segment.line, row, rows, granules_.place(g, segment.line, layout_.position(rank, row))});
+      row += rows;
+    }
+  });
+}
+
+template <class F>
+void GranuleExchange::for_each_run(int rank, const Parcel& parcel, F&& f) const {
+  std::byte* bytes = parcel.memory.data();
+  for_each_run(rank, parcel.granule, [&](const Run& run) {
+    f(run, bytes);
+    bytes += bytes_of(run);
+  });
+}
+
+std::vector<GranuleExchange::Parcel> GranuleExchange::own_parcels(std::int64_t round) const {
+  std::vector<Parcel> parcels;
+  std::span<std::byte> free = own_.span();
+  for (int rank = 0; rank < comm_.size(); ++rank) {
+    const auto g = kept_by(rank, round);
+    if (!g || rank == comm_.rank()) continue;
+    const auto bytes = static_cast<std::size_t>(share(comm_.rank(), *g));
+    if (bytes > 0) parcels.push_back({rank, *g, free.first(bytes)});
+    free = free.subspan(bytes);
+  }
+  return parcels;
+}
+
+std::vector<GranuleExchange::Parcel> GranuleExchange::foreign_parcels(std::int64_t round) const {
+  std::vector<Parcel> parcels;
+  const auto g = granule(round);
+  if (!g) return parcels;
+  std::span<std::byte> free = foreign_.span();
+  for (int rank = 0; rank < comm_.size(); ++rank) {
+    if (rank == comm_.rank()) continue;
+    const auto bytes = static_cast<std::size_t>(share(rank, *g));
+    if (bytes > 0) parcels.push_back({rank, *g, free.first(bytes)});
+    free = free.subspan(bytes);
+  }
+  return parcels;
+}
+
+const std::byte* GranuleExchange::in_place(std::int64_t g, const ShardRows<const std::byte>& shard) const {
+  if (!shard.dense() || share(comm_.rank(), g) != granules_.bytes(g)) return nullptr;
+  const std::byte* found = nullptr;
+  int runs = 0;
+  for_each_run(comm_.rank(), g, [&](const Run& run) {
+    found = shard.row(run.line, run.row);
+    ++runs;
+  });
+  return runs == 1 ? found : nullptr;
+}
+
+void GranuleExchange::shard_to_parcels(const std::vector<Parcel>& own, const ShardRows<const std::byte>& shard) const {
+  for (const Parcel& parcel : own) {
+    for_each_run(comm_.rank(), parcel, [&](const Run& run, std::byte* bytes) {
+      pack(shard, run.line, run.row, run.rows, bytes);
+    });
+  }
+}
+
+void GranuleExchange::parcels_to_granule(const std::vector<Parcel>& foreign) const {
+  for (const Parcel& parcel : foreign) {
+    for_each_run(parcel.peer, parcel, [&](const Run& run, const std::byte* bytes) {
+      std::memcpy(granule_.data() + run.place, bytes, bytes_of(run));
+    });
+  }
+}
+
+void GranuleExchange::shard_to_granule(std::int64_t g, const ShardRows<const std::byte>& shard) const {
+  for_each_run(comm_.rank(), g,
+               [&](const Run& run) { pack(shard, run.line, run.row, run.rows, granule_.data() + run.place); });
+}
+
+void GranuleExchange::granule_to_parcels(const std::vector<Parcel>& foreign) const {
+  for (const Parcel& parcel : foreign) {
+    for_each_run(parcel.peer, parcel, [&](const Run& run, std::byte* bytes) {
+      std::memcpy(bytes, granule_.data() + run.place, bytes_of(run));
+    });
+  }
+}
+
+void GranuleExchange::parcels_to_shard(const std::vector<Parcel>& own, const ShardRows<std::byte>& shard) const {
+  for (const Parcel& parcel : own) {
+    for_each_run(comm_.rank(), parcel, [&](const Run& run, const std::byte* bytes) {
+      unpack(bytes, shard, run.line, run.row, run.rows);
+    });
+  }
+}
+
+void GranuleExchange::granule_to_shard(std::int64_t g, const ShardRows<std::byte>& shard) const {
+  for_each_run(comm_.rank(), g,
+               [&](const Run& run) { unpack(granule_.data() + run.place, shard, run.line, run.row, run.rows); });
+}
+
+std::span<const std::byte> GranuleExchange::collect(std::int64_t round, const ShardRows<const std::byte>& shard) const {
+  const auto g = granule(round);
+  const auto own = own_parcels(round);
+  const auto foreign = foreign_parcels(round);
+  std::vector<Transfer> arriving = receive(comm_, foreign);
+  shard_to_parcels(own, shard);
+  std::vector<Transfer> leaving = send(comm_, own);
+  const std::byte* const lies_there = g ? in_place(*g, shard) : nullptr;
+  if (g && lies_there == nullptr) shard_to_granule(*g, shard);
+  wait(arriving);
+  parcels_to_granule(foreign);
+  wait(leaving);
+  if (!g) return {};
+  return {lies_there != nullptr ? lies_there : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
+}
+
+std::span<std::byte> GranuleExchange::staging(std::int64_t round) const {
+  const auto g = granule(round);
+  return g ? granule_.span().first(static_cast<std::size_t>(granules_.bytes(*g))) : std::span<std::byte>();
+}
+
+void GranuleExchange::hand_out(std::int64_t round, const ShardRows<std::byte>& shard) const {
+  const auto own = own_parcels(round);
+  const auto foreign = foreign_parcels(round);
+  std::vector<Transfer> arriving = receive(comm_, own);
+  granule_to_parcels(foreign);
+  std::vector<Transfer> leaving = send(comm_, foreign);
+  if (const auto g = granule(round)) granule_to_shard(*g, shard);
+  wait(arriving);
+  parcels_to_shard(own, shard);
+  wait(leaving);
+}
+
+}  // namespace annulus::checkpoint

@@ -1,0 +1,92 @@
+/// Brings the rows of a sharded tensor together into whole granules, or takes granules apart into shards.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "kernels/base/buffer.hpp"
+#include "runtime/checkpoint/granules.hpp"
+#include "runtime/checkpoint/shard_rows.hpp"
+#include "runtime/comm/communicator.hpp"
+#include "runtime/layout/layout.hpp"
+
+namespace annulus::checkpoint {
+
+/// Works in rounds: in each, every rank is the keeper of one granule at most. All ranks know the layout, so nobody asks
+/// what is sent. A rank stages one granule, the rows that arrive for it, and its own rows that leave: a few granules.
+class GranuleExchange {
+ public:
+  /// Local. Keeps a reference to `comm`.
+  GranuleExchange(const Communicator& comm, const Layout& layout, const Granules& granules);
+
+  std::int64_t rounds() const { return rounds_; }  ///< local, the same on every rank
+  /// The granule that this rank keeps in a round; empty if none is left for it. Local.
+  std::optional<std::int64_t> granule(std::int64_t round) const { return kept_by(comm_.rank(), round); }
+
+  /// Collective. The bytes of granule(round), made of all ranks' rows; valid until the next round. They may lie in the
+  /// shard itself.
+  std::span<const std::byte> collect(std::int64_t round, const ShardRows<const std::byte>& shard) const;
+
+  /// Where the keeper puts the bytes of granule(round) before hand_out(). Local.
+  std::span<std::byte> staging(std::int64_t round) const;
+  /// Collective. Puts the rows of all granules of the round into the shards of their owners.
+  void hand_out(std::int64_t round, const ShardRows<std::byte>& shard) const;
+
+ private:
+  /// Rows of one granule between this rank and another: `own` rows are in this rank's shard and others keep the granule,
+  /// `foreign` rows are in others' shards and this rank keeps it.
+  struct Parcel {
+    int peer;
+    std::int64_t granule;
+    std::span<std::byte> memory;
+  };
+  /// Rows at consecutive positions of one line in the shard of one rank, and where they belong in the granule, in bytes.
+  struct Run {
+    std::int64_t line;
+    std::int64_t row;
+    std::int64_t rows;
+    std::int64_t place;
+  };
+  std::size_t bytes_of(const Run& run) const {
+    return static_cast<std::size_t>(run.rows * granules_.space().row_bytes);
+  }
+
+  std::vector<Parcel> own_parcels(std::int64_t round) const;
+  std::vector<Parcel> foreign_parcels(std::int64_t round) const;
+  void size_travel_memory();
+
+  // Between a shard, the travel memory of parcels, and the granule kept here.
+  void shard_to_parcels(const std::vector<Parcel>& own, const ShardRows<const std::byte>& shard) const;
+  void parcels_to_granule(const std::vector<Parcel>& foreign) const;
+  void shard_to_granule(std::int64_t g, const ShardRows<const std::byte>& shard) const;
+  void granule_to_parcels(const std::vector<Parcel>& foreign) const;
+  void parcels_to_shard(const std::vector<Parcel>& own, const ShardRows<std::byte>& shard) const;
+  void granule_to_shard(std::int64_t g, const ShardRows<std::byte>& shard) const;
+
+  std::optional<std::int64_t> kept_by(int rank, std::int64_t round) const;
+  std::int64_t share(int rank, std::int64_t g) const;  ///< bytes of a granule that a rank's shard holds
+  /// The granule's bytes in the shard, if they lie there in one run.
+  const std::byte* in_place(std::int64_t g, const ShardRows<const std::byte>& shard) const;
+  /// f(run) for what a rank holds of a granule, in the order of its rows.
+  template <class F>
+  void for_each_run(int rank, std::int64_t g, F&& f) const;
+  /// f(run, its bytes in the parcel) for the rows of a parcel, which `rank` holds.
+  template <class F>
+  void for_each_run(int rank, const Parcel& parcel, F&& f) const;
+
+  const Communicator& comm_;
+  Layout layout_;
+  Granules granules_;
+  std::vector<Layout::RowCounter> counters_;     ///< [rank]
+  std::vector<std::vector<std::int64_t>> kept_;  ///< [rank][round]
+  std::int64_t rounds_ = 0;
+  Buffer<std::byte> granule_;
+  Buffer<std::byte> own_;
+  Buffer<std::byte> foreign_;
+};
+
+}  // namespace annulus::checkpoint

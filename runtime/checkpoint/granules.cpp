@@ -1,0 +1,25 @@
+/// Cuts datasets into granules and deals them to ranks.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/checkpoint/granules.hpp"
+
+namespace annulus::checkpoint {
+
+std::int64_t rows_per_granule(const RowSpace& space) {
+  constexpr std::int64_t smallest_granule = std::int64_t{1} << 20;  // a Lustre stripe; below it, calls cost more than bytes
+  constexpr std::int64_t wanted_granules = 256;
+  const std::int64_t bytes = std::clamp(space.bytes() / wanted_granules, smallest_granule, largest_granule);
+  return std::max<std::int64_t>(1, bytes / std::max<std::int64_t>(1, space.row_bytes));
+}
+
+std::int64_t Granules::rows(std::int64_t g) const { return std::min(granule_rows_, space_.rows() - begin(g)); }
+
+int keeper(const Granules& granules, const Layout& layout, std::int64_t g) {
+  const std::int64_t seq = granules.space().seq;
+  const std::int64_t shortest_piece = seq / (2 * std::int64_t{layout.ranks()});
+  if (layout.kind() == LayoutKind::striped || granules.granule_rows() > shortest_piece) {
+    return static_cast<int>(g % layout.ranks());
+  }
+  return layout.owner((granules.begin(g) + granules.rows(g) / 2) % seq);
+}
+
+}  // namespace annulus::checkpoint
