@@ -41,4 +41,16 @@ void widen(std::byte* tensor, std::int64_t batch, std::int64_t row_bytes, const 
   }
 }
 
+void copy_rows(const std::byte* from, const RowSet& from_rows, std::byte* to, const RowSet& to_rows, std::int64_t batch,
+               std::int64_t row_bytes) {
+  const RowSet common = intersect(from_rows, to_rows);
+  for (std::int64_t b = 0; b < batch; ++b) {
+    for (const Piece& piece : common.pieces()) {
+      const std::int64_t source = b * from_rows.rows() + from_rows.rows_before(piece.pos);
+      const std::int64_t target = b * to_rows.rows() + to_rows.rows_before(piece.pos);
+      std::memcpy(to + target * row_bytes, from + source * row_bytes, static_cast<std::size_t>(piece.rows * row_bytes));
+    }
+  }
+}
+
 }  // namespace annulus::stack

@@ -15,4 +15,8 @@ void narrow(std::byte* tensor, std::int64_t batch, std::int64_t row_bytes, const
 /// Rows of `from` move apart to their places in `to`, a superset; rows in between become zero. Local.
 void widen(std::byte* tensor, std::int64_t batch, std::int64_t row_bytes, const RowSet& from, const RowSet& to);
 
+/// Copies the rows that both sets have from one dense tensor to another. Local.
+void copy_rows(const std::byte* from, const RowSet& from_rows, std::byte* to, const RowSet& to_rows, std::int64_t batch,
+               std::int64_t row_bytes);
+
 }  // namespace annulus::stack

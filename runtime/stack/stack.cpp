@@ -111,8 +111,8 @@ Stack::OwnCost& Stack::open_cost(std::int64_t layer, kernels::Direction directio
   return costs_.emplace_back(OwnCost{layer, direction, {}, {}, 0});
 }
 
-void Stack::forward(const ForwardObserver& observe) {
-  for (std::int64_t layer = 0; layer < model_.layers; ++layer) {
+void Stack::forward(const ForwardObserver& observe, std::int64_t begin) {
+  for (std::int64_t layer = begin; layer < model_.layers; ++layer) {
     const Stopwatch watch;
     open_cost(layer, kernels::Direction::forward);
     layer_rows_.hold(rows_.held(layer));
@@ -129,6 +129,22 @@ void Stack::forward(const ForwardObserver& observe) {
     enter(layer + 1);
     costs_.back().seconds += entering.seconds();
   }
+}
+
+void Stack::with_shard(std::int64_t layer, const std::function<void(const ConstTensorView&)>& take) {
+  const AttentionSpec& spec = model_.attention;
+  const RowSet& held = rows_.held(layer - 1);
+  const RowSet& own = rows_.own();
+  std::byte* const data = x(layer).data();
+  if (held == own) return take(rows_view(data, spec.dtype, own));
+  const std::int64_t row_bytes = model_.width() * static_cast<std::int64_t>(size_of(spec.dtype));
+  const RowSet halo = without(held, own);
+  Buffer<std::byte> aside(spec.batch * halo.rows() * row_bytes);
+  copy_rows(data, held, aside.data(), halo, spec.batch, row_bytes);
+  narrow(data, spec.batch, row_bytes, held, own);
+  take(rows_view(data, spec.dtype, own));
+  widen(data, spec.batch, row_bytes, own, held);
+  copy_rows(aside.data(), halo, data, held, spec.batch, row_bytes);
 }
 
 /// x(layer) has the rows of the layer before; gives it those of `layer`. A halo is fetched: the one exchange of a run.
