@@ -8,6 +8,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <sstream>
 
 #include "kernels/base/error.hpp"
 #include "launch/numbers.hpp"
@@ -27,9 +28,27 @@ bool is_defining(const Options::Given& option) {
   return std::find(defining_options.begin(), defining_options.end(), option.name) != defining_options.end();
 }
 
+std::vector<std::string> parse_tensors(const std::string& words) {
+  constexpr std::array known{"q", "k", "v", "out", "lse"};
+  std::vector<std::string> found;
+  std::istringstream list(words);
+  for (std::string word; std::getline(list, word, ',');) {
+    const bool is_known = std::find(known.begin(), known.end(), word) != known.end();
+    if (!is_known || std::find(found.begin(), found.end(), word) != found.end()) {
+      throw UsageError(fmt::format("--checkpoint-tensors '{}' is not valid ('{}' is unknown or twice there); try k,v", words, word));
+    }
+    found.push_back(word);
+  }
+  return found;
+}
+
 void add_checkpoint_options(Options& options, RunOptions& target) {
   options.text("checkpoint", "DIR", target.checkpoint, "save the activations there; SIGUSR1 saves and stops (code 7)");
   options.size("checkpoint-every", "K", target.checkpoint_every, 1, "layers between two saves (default 1)");
+  options.value(
+      "checkpoint-tensors", "LIST",
+      [&target](const std::string& words) { target.checkpoint_tensors = parse_tensors(words); },
+      "what else to save of each saved layer: some of q,k,v,out,lse");
   options.size("keep", "N", target.keep, 1, "saves that stay in DIR (default 2)");
   options.value(
       "time-limit", "TIME",
@@ -78,6 +97,9 @@ void check(const RunOptions& options) {
   const bool leaves_files = !options.attention.report.empty() || !options.output.empty() || !options.checkpoint.empty();
   if (options.dry_run && leaves_files) {
     throw UsageError("--dry-run does no work, so it has nothing for --report, --output or --checkpoint; try without one of them");
+  }
+  if (!options.checkpoint_tensors.empty() && options.checkpoint.empty()) {
+    throw UsageError("--checkpoint-tensors without --checkpoint (they would go nowhere); try --checkpoint DIR");
   }
   if (options.time_limit_seconds > 0 && options.checkpoint.empty()) {
     throw UsageError("--time-limit without --checkpoint (what is computed until then would be lost); try --checkpoint DIR");

@@ -24,6 +24,7 @@ struct RunOptions {
   bool dry_run = false;
   std::string checkpoint;             ///< folder of generations; empty: none
   std::int64_t checkpoint_every = 1;  ///< layers
+  std::vector<std::string> checkpoint_tensors;  ///< beside x: of q, k, v, out, lse
   std::int64_t keep = 2;              ///< generations
   double time_limit_seconds = 0;      ///< 0: none
   std::string resume;                 ///< folder of generations; empty: a new run

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <map>
+#include <variant>
 
 #include "launch/memory.hpp"
 #include "launch/run_text.hpp"
@@ -22,7 +24,9 @@ volatile std::sig_atomic_t stop_signalled = 0;
 
 void note_signal(int) { stop_signalled = 1; }
 
-std::string tensor_name(std::int64_t layers_done) { return fmt::format("layers/{:06}/x", layers_done); }
+std::string tensor_name(std::int64_t layers_done, const std::string& tensor) {
+  return fmt::format("layers/{:06}/{}", layers_done, tensor);
+}
 
 [[noreturn]] void refuse(const std::string& folder, const std::string& why) {
   throw InputError(fmt::format("cannot resume from '{}' ({}); try another --resume, or start again", folder, why));
@@ -71,7 +75,7 @@ Resumed resume(const Communicator& world, const std::string& folder, const std::
     const AttentionSpec& spec = stack.model().attention;
     const RowSet& rows = stack.input_rows(done);
     const TensorView x = dense_view(stack.input(done).data(), spec.dtype, spec.batch, rows.rows(), 1, stack.model().width());
-    generation.load_rows(tensor_name(done), rows.pieces(), x);
+    generation.load_rows(tensor_name(done, "x"), rows.pieces(), x);
     resumed.layer = done;
   });
   return resumed;
@@ -104,9 +108,14 @@ RunSaver::Wish RunSaver::agreed_wish() {
 }
 
 void RunSaver::save(stack::Stack& stack, std::int64_t layers_done) {
-  stack.with_shard(layers_done, [&](const ConstTensorView& x) {
-    const SavedShard shard{tensor_name(layers_done), stack.layout(), x, true};
-    saves_.push_back(checkpoint_.save({.step = layers_done, .plan = plan_, .seed = seed_}, std::array{shard}));
+  stack.with_shard(layers_done - 1, [&](const stack::ShardView& view) {
+    const std::map<std::string, std::variant<ConstTensorView, ConstRowStats>> tensors{
+        {"q", view.q}, {"k", view.k}, {"v", view.v}, {"out", view.out}, {"lse", view.lse}};
+    std::vector<SavedShard> shards{{tensor_name(layers_done, "x"), stack.layout(), view.x, true}};
+    for (const std::string& tensor : options_.checkpoint_tensors) {
+      shards.push_back({tensor_name(layers_done, tensor), stack.layout(), tensors.at(tensor)});
+    }
+    saves_.push_back(checkpoint_.save({.step = layers_done, .plan = plan_, .seed = seed_}, shards));
   });
 }
 

@@ -131,20 +131,25 @@ void Stack::forward(const ForwardObserver& observe, std::int64_t begin) {
   }
 }
 
-void Stack::with_shard(std::int64_t layer, const std::function<void(const ConstTensorView&)>& take) {
+void Stack::with_shard(std::int64_t layer, const std::function<void(const ShardView&)>& take) {
   const AttentionSpec& spec = model_.attention;
-  const RowSet& held = rows_.held(layer - 1);
+  const RowSet& held = rows_.held(layer);
   const RowSet& own = rows_.own();
-  std::byte* const data = x(layer).data();
-  if (held == own) return take(rows_view(data, spec.dtype, own));
-  const std::int64_t row_bytes = model_.width() * static_cast<std::int64_t>(size_of(spec.dtype));
-  const RowSet halo = without(held, own);
-  Buffer<std::byte> aside(spec.batch * halo.rows() * row_bytes);
-  copy_rows(data, held, aside.data(), halo, spec.batch, row_bytes);
-  narrow(data, spec.batch, row_bytes, held, own);
-  take(rows_view(data, spec.dtype, own));
-  widen(data, spec.batch, row_bytes, own, held);
-  copy_rows(aside.data(), halo, data, held, spec.batch, row_bytes);
+  const auto item = static_cast<std::int64_t>(size_of(spec.dtype));
+  const auto wide = static_cast<std::int64_t>(sizeof(float));
+  const auto alone = [&](std::byte* tensor, std::int64_t row_bytes, std::int64_t batch) {
+    return ShardAlone(tensor, batch, row_bytes, held, own);
+  };
+  const ShardAlone x_rows = alone(x(layer + 1).data(), model_.width() * item, spec.batch);
+  const ShardAlone q_rows = alone(qkv_.q.data(), model_.width() * item, spec.batch);
+  const ShardAlone k_rows = alone(qkv_.k.data(), model_.kv_width() * item, spec.batch);
+  const ShardAlone v_rows = alone(qkv_.v.data(), model_.kv_width() * item, spec.batch);
+  const ShardAlone out_rows = alone(bytes(out(layer)), model_.width() * wide, spec.batch);
+  const ShardAlone lse_rows = alone(bytes(lse(layer)), wide, spec.batch * spec.heads);
+  const Shapes shapes{spec, own.rows()};
+  take({rows_view(x(layer + 1).data(), spec.dtype, own), shapes.q(qkv_.q.data(), spec.dtype),
+        shapes.kv(qkv_.k.data(), spec.dtype), shapes.kv(qkv_.v.data(), spec.dtype),
+        shapes.q(bytes(out(layer)), DType::f32), shapes.stats(lse(layer).data())});
 }
 
 /// x(layer) has the rows of the layer before; gives it those of `layer`. A halo is fetched: the one exchange of a run.

@@ -47,6 +47,15 @@ struct LayerView {
   const float* lse;
   const std::byte* x_out;
 };
+/// The shard's rows of a layer: x [batch, rows, 1, width] behind it, q, k, v, out and lse within.
+struct ShardView {
+  ConstTensorView x;
+  ConstTensorView q;
+  ConstTensorView k;
+  ConstTensorView v;
+  ConstTensorView out;  ///< f32
+  ConstRowStats lse;
+};
 /// Called on every rank after each forward layer; may be collective.
 using ForwardObserver = std::function<void(const LayerView& view)>;
 
@@ -79,9 +88,9 @@ class Stack {
 
   /// Layers [begin, layers). `observe` may be empty.
   void forward(const ForwardObserver& observe, std::int64_t begin = 0);
-  /// Within an observer: hands `take` the shard's rows [batch, rows, width] of the activations that `layer` layers have
-  /// left, a halo put aside. May be collective if `take` is.
-  void with_shard(std::int64_t layer, const std::function<void(const ConstTensorView& x)>& take);
+  /// Within an observer of `layer`: hands `take` what the layer has left on the shard's rows alone, a halo put aside. May be
+  /// collective if `take` is.
+  void with_shard(std::int64_t layer, const std::function<void(const ShardView&)>& take);
   /// Once, after forward(). `observe` (or none) is called on every rank after each layer; local.
   void backward(const std::function<void(std::int64_t index)>& observe);
   /// What all layers so far cost, in the order in which they ran.

@@ -52,7 +52,9 @@ class Resume : public testing::Test {
 
 TEST_F(Resume, GivesTheSameBitsOnAsManyRanks) {
   const std::string whole = digest(3, words({}));
-  EXPECT_EQ(digest(3, words({"--checkpoint", saved(), "--checkpoint-every", "1", "--keep", "9"})), whole)
+  EXPECT_EQ(digest(3, words({"--checkpoint", saved(), "--checkpoint-every", "1", "--keep", "9", "--checkpoint-tensors",
+                             "q,k,v,out,lse"})),
+            whole)
       << "saving changes nothing";
   EXPECT_EQ(report()["checkpoints"].size(), 5U);
   for (const int layers : {5, 4, 3, 2, 1}) {  // what is newest now
@@ -115,6 +117,9 @@ TEST_F(Resume, RefusesWhatContradictsTheSavedRun) {
   EXPECT_EQ(run_program(plainly, words({"--time-limit", "1h"})).code, 2) << "nothing to save to";
   for (const char* nonsense : {"5", "h", "1m1h", "-3s", "0s", "3h50"}) {
     EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--time-limit", nonsense})).code, 2) << nonsense;
+  }
+  for (const char* nonsense : {"x", "q,q", "q,,v", "lse "}) {
+    EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--checkpoint-tensors", nonsense})).code, 2) << nonsense;
   }
 }
 
