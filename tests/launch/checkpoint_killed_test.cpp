@@ -103,7 +103,7 @@ class Job {
 };
 
 TEST(KilledSaver, LosesNothingThatItReported) {
-  constexpr int kills = 9;
+  constexpr int kills = 6;
   const test::Folder folder;
   const std::string path = folder / "ckpt";
   std::mt19937 random(std::random_device{}());

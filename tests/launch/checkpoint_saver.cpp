@@ -1,5 +1,5 @@
-/// Saves generation after generation until it is killed; or, with `check`, loads the newest and compares every bit.
-/// Usage: checkpoint_saver save|check FOLDER
+/// Saves generation after generation until it is killed; `three` saves three; `check` loads the newest and compares every bit.
+/// Usage: checkpoint_saver save|three|check FOLDER
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
@@ -33,6 +33,15 @@ std::int64_t check(const Communicator& world, const std::string& folder) {
   }
 }
 
+void save_three(const Communicator& world, const std::string& folder) {
+  auto shards = shards_of(world);
+  Checkpoint checkpoint(world.raw(), folder, {.keep = 3});
+  for (std::int64_t step = 1; step <= 3; ++step) {
+    shards.fill(static_cast<std::uint64_t>(step));
+    checkpoint.save({.step = step, .plan = "plan " + std::to_string(step) + " \x1b[2J"}, shards.saved());
+  }
+}
+
 [[noreturn]] void save_for_ever(const Communicator& world, const std::string& folder) {
   auto shards = shards_of(world);
   Checkpoint checkpoint(world.raw(), folder);
@@ -53,6 +62,10 @@ int main(int argc, char** argv) {
     const annulus::Session session(argc, argv);
     if (argc != 3) return 2;
     if (std::string(argv[1]) == "save") save_for_ever(session.world(), argv[2]);
+    if (std::string(argv[1]) == "three") {
+      save_three(session.world(), argv[2]);
+      return 0;
+    }
     std::printf("newest %d\n", static_cast<int>(check(session.world(), argv[2])));
     return 0;
   } catch (const annulus::Error& error) {
