@@ -129,7 +129,7 @@ void GenerationReader::load_tensor(const LoadedShard& shard) const {
   Verdict verdict;  // a rank that finds damage goes on with the exchange: others wait for its rows
   for (std::int64_t round = 0; round < exchange->rounds(); ++round) {
     const auto g = exchange->granule(round);
-    if (g && verdict.code == ExitCode::done) verdict = verdict_of([&] { check.read(*g, exchange->staging(round)); });
+    if (g && verdict.code == ExitCode::done) verdict = verdict_of([&] { check.read(*g, exchange->staging(round, rows)); });
     exchange->hand_out(round, rows);
   }
   agree(comm_, verdict);

@@ -85,7 +85,9 @@ void GenerationWriter::write_tensor(const SavedShard& shard, DatasetRecord& data
     const auto g = exchange->granule(round);
     if (!g || verdict.code != ExitCode::done) continue;
     dataset.checksums[static_cast<std::size_t>(*g)] = checksum_of(bytes);
-    verdict = verdict_of([&] { file_->write(dataset.offset + static_cast<std::uint64_t>(granules.offset(*g)), bytes); });
+    const std::uint64_t offset = dataset.offset + static_cast<std::uint64_t>(granules.offset(*g));
+    verdict = verdict_of([&] { file_->write(offset, bytes); });
+    file_->has_written(offset, bytes.size());
   }
   agree(comm_, verdict);
 }

@@ -31,14 +31,14 @@ class GranuleExchange {
   /// shard itself.
   std::span<const std::byte> collect(std::int64_t round, const ShardRows<const std::byte>& shard) const;
 
-  /// Where the keeper puts the bytes of granule(round) before hand_out(). Local.
-  std::span<std::byte> staging(std::int64_t round) const;
+  /// Where the keeper puts the bytes of granule(round) before hand_out(): in the shard if all of them stay there. Local.
+  std::span<std::byte> staging(std::int64_t round, const ShardRows<std::byte>& shard) const;
   /// Collective. Puts the rows of all granules of the round into the shards of their owners.
   void hand_out(std::int64_t round, const ShardRows<std::byte>& shard) const;
 
  private:
-  /// Rows of one granule between this rank and another: `own` rows are in this rank's shard and others keep the granule,
-  /// `foreign` rows are in others' shards and this rank keeps it.
+  /// Rows of one granule between this rank and another, with memory to stage them: `own` rows are in this rank's shard and
+  /// others keep the granule, `foreign` rows are in others' shards and this rank keeps it.
   struct Parcel {
     int peer;
     std::int64_t granule;
@@ -58,19 +58,20 @@ class GranuleExchange {
   std::vector<Parcel> own_parcels(std::int64_t round) const;
   std::vector<Parcel> foreign_parcels(std::int64_t round) const;
   void size_travel_memory();
+  const std::byte* pack_parcel(const ShardRows<const std::byte>& shard, const Parcel& own) const;
+  void unpack_parcel(const Parcel& own, const ShardRows<std::byte>& shard) const;
+  void parcel_to_granule(const Parcel& foreign) const;
+  void granule_to_parcel(const Parcel& foreign) const;
 
-  // Between a shard, the travel memory of parcels, and the granule kept here.
-  void shard_to_parcels(const std::vector<Parcel>& own, const ShardRows<const std::byte>& shard) const;
-  void parcels_to_granule(const std::vector<Parcel>& foreign) const;
-  void shard_to_granule(std::int64_t g, const ShardRows<const std::byte>& shard) const;
-  void granule_to_parcels(const std::vector<Parcel>& foreign) const;
-  void parcels_to_shard(const std::vector<Parcel>& own, const ShardRows<std::byte>& shard) const;
-  void granule_to_shard(std::int64_t g, const ShardRows<std::byte>& shard) const;
+  /// This rank's rows of a granule in the shard itself, where they lie there in one run; else null.
+  template <class Byte>
+  Byte* rows_in(const ShardRows<Byte>& shard, std::int64_t g) const;
+  /// All rows of a granule in the shard itself, likewise.
+  template <class Byte>
+  Byte* granule_in(const ShardRows<Byte>& shard, std::int64_t g) const;
 
   std::optional<std::int64_t> kept_by(int rank, std::int64_t round) const;
   std::int64_t share(int rank, std::int64_t g) const;  ///< bytes of a granule that a rank's shard holds
-  /// The granule's bytes in the shard, if they lie there in one run.
-  const std::byte* in_place(std::int64_t g, const ShardRows<const std::byte>& shard) const;
   /// f(run) for what a rank holds of a granule, in the order of its rows.
   template <class F>
   void for_each_run(int rank, std::int64_t g, F&& f) const;

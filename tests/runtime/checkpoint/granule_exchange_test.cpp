@@ -121,16 +121,17 @@ TEST_F(GranuleExchangeTest, HandsEveryRowToItsOwner) {
     const Granules granules(c.space, c.granule_rows);
     Shard shard(c.space.lines, c.layout, comm_.rank(), c.dense);
     const GranuleExchange exchange(comm_, c.layout, granules);
+    const auto view = shard.view(reinterpret_cast<std::byte*>(shard.cells.data()));
     for (std::int64_t round = 0; round < exchange.rounds(); ++round) {
       if (const auto g = exchange.granule(round)) {
-        std::byte* next = exchange.staging(round).data();
+        std::byte* next = exchange.staging(round, view).data();
         for_each_cell(granules, *g, [&](std::int64_t line, std::int64_t pos, int part) {
           const Cell value = cell(line, pos, part);
           std::memcpy(next, &value, sizeof value);
           next += sizeof value;
         });
       }
-      exchange.hand_out(round, shard.view(reinterpret_cast<std::byte*>(shard.cells.data())));
+      exchange.hand_out(round, view);
     }
     for_each_own_cell(c, [&](std::int64_t line, std::int64_t row, std::int64_t pos, int part) {
       EXPECT_EQ(shard.at(line, row, part), cell(line, pos, part));
