@@ -80,8 +80,10 @@ void GenerationWriter::write_tensor(const SavedShard& shard, DatasetRecord& data
     exchange = std::make_unique<GranuleExchange>(comm_, shard.layout, granules);
   });
   Verdict verdict;  // a rank that cannot write goes on with the exchange: others wait for its rows
+  if (exchange->rounds() > 0) exchange->start_collect(0, rows);
   for (std::int64_t round = 0; round < exchange->rounds(); ++round) {
-    const auto bytes = exchange->collect(round, rows);
+    if (round + 1 < exchange->rounds()) exchange->start_collect(round + 1, rows);
+    const auto bytes = exchange->finish_collect(round, rows);
     const auto g = exchange->granule(round);
     if (!g || verdict.code != ExitCode::done) continue;
     dataset.checksums[static_cast<std::size_t>(*g)] = checksum_of(bytes);

@@ -53,8 +53,8 @@ void GranuleExchange::size_travel_memory() {
     own = std::max(own, leaving);
     if (const auto g = granule(round)) foreign = std::max(foreign, granules_.bytes(*g) - share(comm_.rank(), *g));
   }
-  own_ = Buffer<std::byte>(own);
-  foreign_ = Buffer<std::byte>(foreign);
+  for (auto& memory : own_) memory = Buffer<std::byte>(own);
+  for (auto& memory : foreign_) memory = Buffer<std::byte>(foreign);
 }
 
 std::optional<std::int64_t> GranuleExchange::kept_by(int rank, std::int64_t round) const {
@@ -97,7 +97,7 @@ void GranuleExchange::for_each_run(int rank, const Parcel& parcel, F&& f) const 
 
 std::vector<GranuleExchange::Parcel> GranuleExchange::own_parcels(std::int64_t round) const {
   std::vector<Parcel> parcels;
-  std::span<std::byte> free = own_.span();
+  std::span<std::byte> free = own_[static_cast<std::size_t>(round % 2)].span();
   for (int rank = 0; rank < comm_.size(); ++rank) {
     const auto g = kept_by(rank, round);
     if (!g || rank == comm_.rank()) continue;
@@ -112,7 +112,7 @@ std::vector<GranuleExchange::Parcel> GranuleExchange::foreign_parcels(std::int64
   std::vector<Parcel> parcels;
   const auto g = granule(round);
   if (!g) return parcels;
-  std::span<std::byte> free = foreign_.span();
+  std::span<std::byte> free = foreign_[static_cast<std::size_t>(round % 2)].span();
   for (int rank = 0; rank < comm_.size(); ++rank) {
     if (rank == comm_.rank()) continue;
     const auto bytes = static_cast<std::size_t>(share(rank, *g));
@@ -160,27 +160,31 @@ void GranuleExchange::granule_to_parcel(const Parcel& foreign) const {
   });
 }
 
-std::span<const std::byte> GranuleExchange::collect(std::int64_t round, const ShardRows<const std::byte>& shard) const {
-  const auto foreign = foreign_parcels(round);
-  std::vector<Transfer> arriving;
-  std::vector<Transfer> leaving;
-  for (const Parcel& parcel : foreign) {
-    arriving.push_back(Transfer::receive(comm_, parcel.memory, parcel.peer, parcel_tag));
+void GranuleExchange::start_collect(std::int64_t round, const ShardRows<const std::byte>& shard) {
+  Flight& started = flight(round);
+  started = {own_parcels(round), foreign_parcels(round), {}, {}};
+  for (const Parcel& parcel : started.foreign) {
+    started.arriving.push_back(Transfer::receive(comm_, parcel.memory, parcel.peer, parcel_tag));
   }
-  for (const Parcel& parcel : own_parcels(round)) {
+  for (const Parcel& parcel : started.own) {
     const std::byte* rows = rows_in(shard, parcel.granule);
     if (rows == nullptr) rows = pack_parcel(shard, parcel);
-    leaving.push_back(Transfer::send(comm_, {rows, parcel.memory.size()}, parcel.peer, parcel_tag));
+    started.leaving.push_back(Transfer::send(comm_, {rows, parcel.memory.size()}, parcel.peer, parcel_tag));
   }
+}
+
+std::span<const std::byte> GranuleExchange::finish_collect(std::int64_t round,
+                                                           const ShardRows<const std::byte>& shard) {
   const auto g = granule(round);
   const std::byte* const in_place = g ? granule_in(shard, *g) : nullptr;
   if (g && in_place == nullptr) {
     for_each_run(comm_.rank(), *g,
                  [&](const Run& run) { pack(shard, run.line, run.row, run.rows, granule_.data() + run.place); });
   }
-  wait(arriving);
-  for (const Parcel& parcel : foreign) parcel_to_granule(parcel);
-  wait(leaving);
+  Flight& started = flight(round);
+  wait(started.arriving);
+  for (const Parcel& parcel : started.foreign) parcel_to_granule(parcel);
+  wait(started.leaving);
   if (!g) return {};
   return {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
 }
@@ -192,29 +196,32 @@ std::span<std::byte> GranuleExchange::staging(std::int64_t round, const ShardRow
   return {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
 }
 
-void GranuleExchange::hand_out(std::int64_t round, const ShardRows<std::byte>& shard) const {
-  const auto own = own_parcels(round);
-  std::vector<Transfer> arriving;
-  std::vector<Transfer> leaving;
-  for (const Parcel& parcel : own) {
+void GranuleExchange::start_hand_out(std::int64_t round, const ShardRows<std::byte>& shard) {
+  Flight& started = flight(round);
+  started = {own_parcels(round), foreign_parcels(round), {}, {}};
+  for (const Parcel& parcel : started.own) {
     std::byte* const rows = rows_in(shard, parcel.granule);
     const std::span<std::byte> to = rows == nullptr ? parcel.memory : std::span(rows, parcel.memory.size());
-    arriving.push_back(Transfer::receive(comm_, to, parcel.peer, parcel_tag));
+    started.arriving.push_back(Transfer::receive(comm_, to, parcel.peer, parcel_tag));
   }
-  for (const Parcel& parcel : foreign_parcels(round)) {
+  for (const Parcel& parcel : started.foreign) {
     granule_to_parcel(parcel);
-    leaving.push_back(Transfer::send(comm_, parcel.memory, parcel.peer, parcel_tag));
+    started.leaving.push_back(Transfer::send(comm_, parcel.memory, parcel.peer, parcel_tag));
   }
   const auto g = granule(round);
   if (g && granule_in(shard, *g) == nullptr) {
     for_each_run(comm_.rank(), *g,
                  [&](const Run& run) { unpack(granule_.data() + run.place, shard, run.line, run.row, run.rows); });
   }
-  wait(arriving);
-  for (const Parcel& parcel : own) {
+}
+
+void GranuleExchange::finish_hand_out(std::int64_t round, const ShardRows<std::byte>& shard) {
+  Flight& started = flight(round);
+  wait(started.arriving);
+  for (const Parcel& parcel : started.own) {
     if (rows_in(shard, parcel.granule) == nullptr) unpack_parcel(parcel, shard);
   }
-  wait(leaving);
+  wait(started.leaving);
 }
 
 }  // namespace annulus::checkpoint

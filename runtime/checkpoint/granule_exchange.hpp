@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -12,12 +13,14 @@
 #include "runtime/checkpoint/granules.hpp"
 #include "runtime/checkpoint/shard_rows.hpp"
 #include "runtime/comm/communicator.hpp"
+#include "runtime/comm/transfer.hpp"
 #include "runtime/layout/layout.hpp"
 
 namespace annulus::checkpoint {
 
 /// Works in rounds: in each, every rank is the keeper of one granule at most. All ranks know the layout, so nobody asks
-/// what is sent. A rank stages one granule, the rows that arrive for it, and its own rows that leave: a few granules.
+/// what is sent. A round is started, then finished; the one after it may be started before, so that rows travel while a
+/// granule is written. Stages a granule, and twice the rows that travel in a round: a few granules per rank.
 class GranuleExchange {
  public:
   /// Local. Keeps a reference to `comm`.
@@ -27,14 +30,17 @@ class GranuleExchange {
   /// The granule that this rank keeps in a round; empty if none is left for it. Local.
   std::optional<std::int64_t> granule(std::int64_t round) const { return kept_by(comm_.rank(), round); }
 
-  /// Collective. The bytes of granule(round), made of all ranks' rows; valid until the next round. They may lie in the
-  /// shard itself.
-  std::span<const std::byte> collect(std::int64_t round, const ShardRows<const std::byte>& shard) const;
+  /// Collective: from shards to granules. finish_collect() returns the bytes of granule(round), made of all ranks' rows,
+  /// which are valid until the next one is finished and may lie in the shard itself.
+  void start_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
+  std::span<const std::byte> finish_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
 
-  /// Where the keeper puts the bytes of granule(round) before hand_out(): in the shard if all of them stay there. Local.
+  /// Where the keeper puts the bytes of granule(round) before start_hand_out(): in the shard if all of them stay there.
+  /// Local.
   std::span<std::byte> staging(std::int64_t round, const ShardRows<std::byte>& shard) const;
-  /// Collective. Puts the rows of all granules of the round into the shards of their owners.
-  void hand_out(std::int64_t round, const ShardRows<std::byte>& shard) const;
+  /// Collective: from granules to shards.
+  void start_hand_out(std::int64_t round, const ShardRows<std::byte>& shard);
+  void finish_hand_out(std::int64_t round, const ShardRows<std::byte>& shard);
 
  private:
   /// Rows of one granule between this rank and another, with memory to stage them: `own` rows are in this rank's shard and
@@ -54,6 +60,15 @@ class GranuleExchange {
   std::size_t bytes_of(const Run& run) const {
     return static_cast<std::size_t>(run.rows * granules_.space().row_bytes);
   }
+
+  /// What a round has on its way.
+  struct Flight {
+    std::vector<Parcel> own;
+    std::vector<Parcel> foreign;
+    std::vector<Transfer> arriving;
+    std::vector<Transfer> leaving;
+  };
+  Flight& flight(std::int64_t round) { return flights_[static_cast<std::size_t>(round % 2)]; }
 
   std::vector<Parcel> own_parcels(std::int64_t round) const;
   std::vector<Parcel> foreign_parcels(std::int64_t round) const;
@@ -86,8 +101,9 @@ class GranuleExchange {
   std::vector<std::vector<std::int64_t>> kept_;  ///< [rank][round]
   std::int64_t rounds_ = 0;
   Buffer<std::byte> granule_;
-  Buffer<std::byte> own_;
-  Buffer<std::byte> foreign_;
+  std::array<Buffer<std::byte>, 2> own_;  ///< for rounds in turn, as the next two
+  std::array<Buffer<std::byte>, 2> foreign_;
+  std::array<Flight, 2> flights_;  ///< last: what is under way ends before its memory
 };
 
 }  // namespace annulus::checkpoint
