@@ -38,6 +38,8 @@ class DataFile {
   void reserve(std::uint64_t bytes) const;
   void write(std::uint64_t offset, std::span<const std::byte> bytes) const;  ///< throws ResourceError
   void read(std::uint64_t offset, std::span<std::byte> bytes) const;         ///< throws InputError
+  /// Advice that the disk may begin with what was written there: the caller collects the next bytes meanwhile.
+  void has_written(std::uint64_t offset, std::uint64_t bytes) const;
   /// To the disk. Every rank syncs what it wrote: on a network file system its host alone holds those pages. ResourceError.
   void sync() const;
   /// Lets the next read come from the disk, where the file system can (clean pages only, so after sync()).

@@ -27,6 +27,8 @@ class GranuleCheck {
   std::span<const std::byte> read(std::int64_t g);
 
  private:
+  std::uint64_t offset(std::int64_t g) const;
+
   const DataFile& file_;
   const DatasetRecord& dataset_;
   Buffer<std::byte> own_;

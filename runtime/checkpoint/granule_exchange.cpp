@@ -12,22 +12,6 @@ namespace {
 
 constexpr int parcel_tag = 73;
 
-template <class Parcels>
-std::vector<Transfer> receive(const Communicator& comm, const Parcels& parcels) {
-  std::vector<Transfer> transfers;
-  for (const auto& parcel : parcels) {
-    transfers.push_back(Transfer::receive(comm, parcel.memory, parcel.peer, parcel_tag));
-  }
-  return transfers;
-}
-
-template <class Parcels>
-std::vector<Transfer> send(const Communicator& comm, const Parcels& parcels) {
-  std::vector<Transfer> transfers;
-  for (const auto& parcel : parcels) transfers.push_back(Transfer::send(comm, parcel.memory, parcel.peer, parcel_tag));
-  return transfers;
-}
-
 void wait(std::vector<Transfer>& transfers) {
   for (Transfer& transfer : transfers) transfer.wait();
 }
@@ -69,8 +53,8 @@ void GranuleExchange::size_travel_memory() {
     own = std::max(own, leaving);
     if (const auto g = granule(round)) foreign = std::max(foreign, granules_.bytes(*g) - share(comm_.rank(), *g));
   }
-  own_ = Buffer<std::byte>(own);
-  foreign_ = Buffer<std::byte>(foreign);
+  for (auto& memory : own_) memory = Buffer<std::byte>(own);
+  for (auto& memory : foreign_) memory = Buffer<std::byte>(foreign);
 }
 
 std::optional<std::int64_t> GranuleExchange::kept_by(int rank, std::int64_t round) const {
@@ -113,7 +97,7 @@ void GranuleExchange::for_each_run(int rank, const Parcel& parcel, F&& f) const 
 
 std::vector<GranuleExchange::Parcel> GranuleExchange::own_parcels(std::int64_t round) const {
   std::vector<Parcel> parcels;
-  std::span<std::byte> free = own_.span();
+  std::span<std::byte> free = own_[static_cast<std::size_t>(round % 2)].span();
   for (int rank = 0; rank < comm_.size(); ++rank) {
     const auto g = kept_by(rank, round);
     if (!g || rank == comm_.rank()) continue;
@@ -128,7 +112,7 @@ std::vector<GranuleExchange::Parcel> GranuleExchange::foreign_parcels(std::int64
   std::vector<Parcel> parcels;
   const auto g = granule(round);
   if (!g) return parcels;
-  std::span<std::byte> free = foreign_.span();
+  std::span<std::byte> free = foreign_[static_cast<std::size_t>(round % 2)].span();
   for (int rank = 0; rank < comm_.size(); ++rank) {
     if (rank == comm_.rank()) continue;
     const auto bytes = static_cast<std::size_t>(share(rank, *g));
@@ -138,90 +122,106 @@ std::vector<GranuleExchange::Parcel> GranuleExchange::foreign_parcels(std::int64
   return parcels;
 }
 
-const std::byte* GranuleExchange::in_place(std::int64_t g, const ShardRows<const std::byte>& shard) const {
-  if (!shard.dense() || share(comm_.rank(), g) != granules_.bytes(g)) return nullptr;
-  const std::byte* found = nullptr;
-  int runs = 0;
-  for_each_run(comm_.rank(), g, [&](const Run& run) {
-    found = shard.row(run.line, run.row);
-    ++runs;
+template <class Byte>
+Byte* GranuleExchange::rows_in(const ShardRows<Byte>& shard, std::int64_t g) const {
+  const std::int64_t seq = granules_.space().seq;
+  const std::int64_t line = granules_.begin(g) / seq;
+  const bool one_line = (granules_.begin(g) + granules_.rows(g) - 1) / seq == line;
+  if (!one_line || !shard.dense()) return nullptr;
+  const std::int64_t first_pos = granules_.begin(g) - line * seq;
+  return shard.row(line, counters_[static_cast<std::size_t>(comm_.rank())].rows_before(first_pos));
+}
+
+template <class Byte>
+Byte* GranuleExchange::granule_in(const ShardRows<Byte>& shard, std::int64_t g) const {
+  return share(comm_.rank(), g) == granules_.bytes(g) ? rows_in(shard, g) : nullptr;
+}
+
+const std::byte* GranuleExchange::pack_parcel(const ShardRows<const std::byte>& shard, const Parcel& own) const {
+  for_each_run(comm_.rank(), own,
+               [&](const Run& run, std::byte* bytes) { pack(shard, run.line, run.row, run.rows, bytes); });
+  return own.memory.data();
+}
+
+void GranuleExchange::unpack_parcel(const Parcel& own, const ShardRows<std::byte>& shard) const {
+  for_each_run(comm_.rank(), own,
+               [&](const Run& run, const std::byte* bytes) { unpack(bytes, shard, run.line, run.row, run.rows); });
+}
+
+void GranuleExchange::parcel_to_granule(const Parcel& foreign) const {
+  for_each_run(foreign.peer, foreign, [&](const Run& run, const std::byte* bytes) {
+    std::memcpy(granule_.data() + run.place, bytes, bytes_of(run));
   });
-  return runs == 1 ? found : nullptr;
 }
 
-void GranuleExchange::shard_to_parcels(const std::vector<Parcel>& own, const ShardRows<const std::byte>& shard) const {
-  for (const Parcel& parcel : own) {
-    for_each_run(comm_.rank(), parcel, [&](const Run& run, std::byte* bytes) {
-      pack(shard, run.line, run.row, run.rows, bytes);
-    });
+void GranuleExchange::granule_to_parcel(const Parcel& foreign) const {
+  for_each_run(foreign.peer, foreign, [&](const Run& run, std::byte* bytes) {
+    std::memcpy(bytes, granule_.data() + run.place, bytes_of(run));
+  });
+}
+
+void GranuleExchange::start_collect(std::int64_t round, const ShardRows<const std::byte>& shard) {
+  Flight& started = flight(round);
+  started = {own_parcels(round), foreign_parcels(round), {}, {}};
+  for (const Parcel& parcel : started.foreign) {
+    started.arriving.push_back(Transfer::receive(comm_, parcel.memory, parcel.peer, parcel_tag));
+  }
+  for (const Parcel& parcel : started.own) {
+    const std::byte* rows = rows_in(shard, parcel.granule);
+    if (rows == nullptr) rows = pack_parcel(shard, parcel);
+    started.leaving.push_back(Transfer::send(comm_, {rows, parcel.memory.size()}, parcel.peer, parcel_tag));
   }
 }
 
-void GranuleExchange::parcels_to_granule(const std::vector<Parcel>& foreign) const {
-  for (const Parcel& parcel : foreign) {
-    for_each_run(parcel.peer, parcel, [&](const Run& run, const std::byte* bytes) {
-      std::memcpy(granule_.data() + run.place, bytes, bytes_of(run));
-    });
-  }
-}
-
-void GranuleExchange::shard_to_granule(std::int64_t g, const ShardRows<const std::byte>& shard) const {
-  for_each_run(comm_.rank(), g,
-               [&](const Run& run) { pack(shard, run.line, run.row, run.rows, granule_.data() + run.place); });
-}
-
-void GranuleExchange::granule_to_parcels(const std::vector<Parcel>& foreign) const {
-  for (const Parcel& parcel : foreign) {
-    for_each_run(parcel.peer, parcel, [&](const Run& run, std::byte* bytes) {
-      std::memcpy(bytes, granule_.data() + run.place, bytes_of(run));
-    });
-  }
-}
-
-void GranuleExchange::parcels_to_shard(const std::vector<Parcel>& own, const ShardRows<std::byte>& shard) const {
-  for (const Parcel& parcel : own) {
-    for_each_run(comm_.rank(), parcel, [&](const Run& run, const std::byte* bytes) {
-      unpack(bytes, shard, run.line, run.row, run.rows);
-    });
-  }
-}
-
-void GranuleExchange::granule_to_shard(std::int64_t g, const ShardRows<std::byte>& shard) const {
-  for_each_run(comm_.rank(), g,
-               [&](const Run& run) { unpack(granule_.data() + run.place, shard, run.line, run.row, run.rows); });
-}
-
-std::span<const std::byte> GranuleExchange::collect(std::int64_t round, const ShardRows<const std::byte>& shard) const {
+std::span<const std::byte> GranuleExchange::finish_collect(std::int64_t round,
+                                                           const ShardRows<const std::byte>& shard) {
   const auto g = granule(round);
-  const auto own = own_parcels(round);
-  const auto foreign = foreign_parcels(round);
-  std::vector<Transfer> arriving = receive(comm_, foreign);
-  shard_to_parcels(own, shard);
-  std::vector<Transfer> leaving = send(comm_, own);
-  const std::byte* const lies_there = g ? in_place(*g, shard) : nullptr;
-  if (g && lies_there == nullptr) shard_to_granule(*g, shard);
-  wait(arriving);
-  parcels_to_granule(foreign);
-  wait(leaving);
+  const std::byte* const in_place = g ? granule_in(shard, *g) : nullptr;
+  if (g && in_place == nullptr) {
+    for_each_run(comm_.rank(), *g,
+                 [&](const Run& run) { pack(shard, run.line, run.row, run.rows, granule_.data() + run.place); });
+  }
+  Flight& started = flight(round);
+  wait(started.arriving);
+  for (const Parcel& parcel : started.foreign) parcel_to_granule(parcel);
+  wait(started.leaving);
   if (!g) return {};
-  return {lies_there != nullptr ? lies_there : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
+  return {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
 }
 
-std::span<std::byte> GranuleExchange::staging(std::int64_t round) const {
+std::span<std::byte> GranuleExchange::staging(std::int64_t round, const ShardRows<std::byte>& shard) const {
   const auto g = granule(round);
-  return g ? granule_.span().first(static_cast<std::size_t>(granules_.bytes(*g))) : std::span<std::byte>();
+  if (!g) return {};
+  std::byte* const in_place = granule_in(shard, *g);
+  return {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
 }
 
-void GranuleExchange::hand_out(std::int64_t round, const ShardRows<std::byte>& shard) const {
-  const auto own = own_parcels(round);
-  const auto foreign = foreign_parcels(round);
-  std::vector<Transfer> arriving = receive(comm_, own);
-  granule_to_parcels(foreign);
-  std::vector<Transfer> leaving = send(comm_, foreign);
-  if (const auto g = granule(round)) granule_to_shard(*g, shard);
-  wait(arriving);
-  parcels_to_shard(own, shard);
-  wait(leaving);
+void GranuleExchange::start_hand_out(std::int64_t round, const ShardRows<std::byte>& shard) {
+  Flight& started = flight(round);
+  started = {own_parcels(round), foreign_parcels(round), {}, {}};
+  for (const Parcel& parcel : started.own) {
+    std::byte* const rows = rows_in(shard, parcel.granule);
+    const std::span<std::byte> to = rows == nullptr ? parcel.memory : std::span(rows, parcel.memory.size());
+    started.arriving.push_back(Transfer::receive(comm_, to, parcel.peer, parcel_tag));
+  }
+  for (const Parcel& parcel : started.foreign) {
+    granule_to_parcel(parcel);
+    started.leaving.push_back(Transfer::send(comm_, parcel.memory, parcel.peer, parcel_tag));
+  }
+  const auto g = granule(round);
+  if (g && granule_in(shard, *g) == nullptr) {
+    for_each_run(comm_.rank(), *g,
+                 [&](const Run& run) { unpack(granule_.data() + run.place, shard, run.line, run.row, run.rows); });
+  }
+}
+
+void GranuleExchange::finish_hand_out(std::int64_t round, const ShardRows<std::byte>& shard) {
+  Flight& started = flight(round);
+  wait(started.arriving);
+  for (const Parcel& parcel : started.own) {
+    if (rows_in(shard, parcel.granule) == nullptr) unpack_parcel(parcel, shard);
+  }
+  wait(started.leaving);
 }
 
 }  // namespace annulus::checkpoint

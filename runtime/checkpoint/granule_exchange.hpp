@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -12,12 +13,14 @@
 #include "runtime/checkpoint/granules.hpp"
 #include "runtime/checkpoint/shard_rows.hpp"
 #include "runtime/comm/communicator.hpp"
+#include "runtime/comm/transfer.hpp"
 #include "runtime/layout/layout.hpp"
 
 namespace annulus::checkpoint {
 
 /// Works in rounds: in each, every rank is the keeper of one granule at most. All ranks know the layout, so nobody asks
-/// what is sent. A rank stages one granule, the rows that arrive for it, and its own rows that leave: a few granules.
+/// what is sent. A round is started, then finished; the one after it may be started before, so that rows travel while a
+/// granule is written. Stages a granule, and twice the rows that travel in a round: a few granules per rank.
 class GranuleExchange {
  public:
   /// Local. Keeps a reference to `comm`.
@@ -27,18 +30,21 @@ class GranuleExchange {
   /// The granule that this rank keeps in a round; empty if none is left for it. Local.
   std::optional<std::int64_t> granule(std::int64_t round) const { return kept_by(comm_.rank(), round); }
 
-  /// Collective. The bytes of granule(round), made of all ranks' rows; valid until the next round. They may lie in the
-  /// shard itself.
-  std::span<const std::byte> collect(std::int64_t round, const ShardRows<const std::byte>& shard) const;
+  /// Collective: from shards to granules. finish_collect() returns the bytes of granule(round), made of all ranks' rows,
+  /// which are valid until the next one is finished and may lie in the shard itself.
+  void start_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
+  std::span<const std::byte> finish_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
 
-  /// Where the keeper puts the bytes of granule(round) before hand_out(). Local.
-  std::span<std::byte> staging(std::int64_t round) const;
-  /// Collective. Puts the rows of all granules of the round into the shards of their owners.
-  void hand_out(std::int64_t round, const ShardRows<std::byte>& shard) const;
+  /// Where the keeper puts the bytes of granule(round) before start_hand_out(): in the shard if all of them stay there.
+  /// Local.
+  std::span<std::byte> staging(std::int64_t round, const ShardRows<std::byte>& shard) const;
+  /// Collective: from granules to shards.
+  void start_hand_out(std::int64_t round, const ShardRows<std::byte>& shard);
+  void finish_hand_out(std::int64_t round, const ShardRows<std::byte>& shard);
 
  private:
-  /// Rows of one granule between this rank and another: `own` rows are in this rank's shard and others keep the granule,
-  /// `foreign` rows are in others' shards and this rank keeps it.
+  /// Rows of one granule between this rank and another, with memory to stage them: `own` rows are in this rank's shard and
+  /// others keep the granule, `foreign` rows are in others' shards and this rank keeps it.
   struct Parcel {
     int peer;
     std::int64_t granule;
@@ -55,22 +61,32 @@ class GranuleExchange {
     return static_cast<std::size_t>(run.rows * granules_.space().row_bytes);
   }
 
+  /// What a round has on its way.
+  struct Flight {
+    std::vector<Parcel> own;
+    std::vector<Parcel> foreign;
+    std::vector<Transfer> arriving;
+    std::vector<Transfer> leaving;
+  };
+  Flight& flight(std::int64_t round) { return flights_[static_cast<std::size_t>(round % 2)]; }
+
   std::vector<Parcel> own_parcels(std::int64_t round) const;
   std::vector<Parcel> foreign_parcels(std::int64_t round) const;
   void size_travel_memory();
+  const std::byte* pack_parcel(const ShardRows<const std::byte>& shard, const Parcel& own) const;
+  void unpack_parcel(const Parcel& own, const ShardRows<std::byte>& shard) const;
+  void parcel_to_granule(const Parcel& foreign) const;
+  void granule_to_parcel(const Parcel& foreign) const;
 
-  // Between a shard, the travel memory of parcels, and the granule kept here.
-  void shard_to_parcels(const std::vector<Parcel>& own, const ShardRows<const std::byte>& shard) const;
-  void parcels_to_granule(const std::vector<Parcel>& foreign) const;
-  void shard_to_granule(std::int64_t g, const ShardRows<const std::byte>& shard) const;
-  void granule_to_parcels(const std::vector<Parcel>& foreign) const;
-  void parcels_to_shard(const std::vector<Parcel>& own, const ShardRows<std::byte>& shard) const;
-  void granule_to_shard(std::int64_t g, const ShardRows<std::byte>& shard) const;
+  /// This rank's rows of a granule in the shard itself, where they lie there in one run; else null.
+  template <class Byte>
+  Byte* rows_in(const ShardRows<Byte>& shard, std::int64_t g) const;
+  /// All rows of a granule in the shard itself, likewise.
+  template <class Byte>
+  Byte* granule_in(const ShardRows<Byte>& shard, std::int64_t g) const;
 
   std::optional<std::int64_t> kept_by(int rank, std::int64_t round) const;
   std::int64_t share(int rank, std::int64_t g) const;  ///< bytes of a granule that a rank's shard holds
-  /// The granule's bytes in the shard, if they lie there in one run.
-  const std::byte* in_place(std::int64_t g, const ShardRows<const std::byte>& shard) const;
   /// f(run) for what a rank holds of a granule, in the order of its rows.
   template <class F>
   void for_each_run(int rank, std::int64_t g, F&& f) const;
@@ -85,8 +101,9 @@ class GranuleExchange {
   std::vector<std::vector<std::int64_t>> kept_;  ///< [rank][round]
   std::int64_t rounds_ = 0;
   Buffer<std::byte> granule_;
-  Buffer<std::byte> own_;
-  Buffer<std::byte> foreign_;
+  std::array<Buffer<std::byte>, 2> own_;  ///< for rounds in turn, as the next two
+  std::array<Buffer<std::byte>, 2> foreign_;
+  std::array<Flight, 2> flights_;  ///< last: what is under way ends before its memory
 };
 
 }  // namespace annulus::checkpoint

@@ -3,12 +3,13 @@
 #include "runtime/checkpoint/manifest.hpp"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
+#include <span>
 
 #include "kernels/base/checked.hpp"
 #include "runtime/checkpoint/tensor_name.hpp"
@@ -189,10 +190,6 @@ const DatasetRecord* Manifest::find(std::string_view wanted) const {
   const auto found = std::find_if(datasets.begin(), datasets.end(), [&](const auto& d) { return d.name == wanted; });
   return found == datasets.end() ? nullptr : &*found;
 }
-
-std::uint64_t checksum_of(std::span<const std::byte> bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
-
-std::string hex(std::uint64_t checksum) { return fmt::format("{:016x}", checksum); }
 
 std::vector<MetadataRecord> metadata_between(const std::vector<DatasetRecord>& datasets, std::uint64_t file_bytes) {
   std::vector<const DatasetRecord*> ordered;

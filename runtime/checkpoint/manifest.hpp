@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kernels/base/dtype.hpp"
+#include "runtime/checkpoint/checksum.hpp"
 #include "runtime/checkpoint/granules.hpp"
 #include "runtime/layout/layout.hpp"
 
@@ -56,11 +56,6 @@ struct Manifest {
   /// Null if there is none.
   const DatasetRecord* find(std::string_view name) const;
 };
-
-/// xxh64 with seed 0, as everywhere here.
-std::uint64_t checksum_of(std::span<const std::byte> bytes);
-/// 16 lower-case hex digits.
-std::string hex(std::uint64_t checksum);
 
 /// The gaps between datasets, without checksums, in order. The datasets must not overlap.
 std::vector<MetadataRecord> metadata_between(const std::vector<DatasetRecord>& datasets, std::uint64_t file_bytes);

@@ -94,10 +94,13 @@ TEST_F(GranuleExchangeTest, CollectsEveryRowOnce) {
     for_each_own_cell(c, [&](std::int64_t line, std::int64_t row, std::int64_t pos, int part) {
       shard.at(line, row, part) = cell(line, pos, part);
     });
-    const GranuleExchange exchange(comm_, c.layout, granules);
+    const auto view = shard.view(reinterpret_cast<const std::byte*>(shard.cells.data()));
+    GranuleExchange exchange(comm_, c.layout, granules);
     std::array<std::uint64_t, 1> seen{0};
+    if (exchange.rounds() > 0) exchange.start_collect(0, view);
     for (std::int64_t round = 0; round < exchange.rounds(); ++round) {
-      const auto bytes = exchange.collect(round, shard.view(reinterpret_cast<const std::byte*>(shard.cells.data())));
+      if (round + 1 < exchange.rounds()) exchange.start_collect(round + 1, view);
+      const auto bytes = exchange.finish_collect(round, view);
       const auto g = exchange.granule(round);
       if (!g) continue;
       ++seen[0];
@@ -120,18 +123,21 @@ TEST_F(GranuleExchangeTest, HandsEveryRowToItsOwner) {
     SCOPED_TRACE(text(c));
     const Granules granules(c.space, c.granule_rows);
     Shard shard(c.space.lines, c.layout, comm_.rank(), c.dense);
-    const GranuleExchange exchange(comm_, c.layout, granules);
+    GranuleExchange exchange(comm_, c.layout, granules);
+    const auto view = shard.view(reinterpret_cast<std::byte*>(shard.cells.data()));
     for (std::int64_t round = 0; round < exchange.rounds(); ++round) {
       if (const auto g = exchange.granule(round)) {
-        std::byte* next = exchange.staging(round).data();
+        std::byte* next = exchange.staging(round, view).data();
         for_each_cell(granules, *g, [&](std::int64_t line, std::int64_t pos, int part) {
           const Cell value = cell(line, pos, part);
           std::memcpy(next, &value, sizeof value);
           next += sizeof value;
         });
       }
-      exchange.hand_out(round, shard.view(reinterpret_cast<std::byte*>(shard.cells.data())));
+      exchange.start_hand_out(round, view);
+      if (round > 0) exchange.finish_hand_out(round - 1, view);
     }
+    if (exchange.rounds() > 0) exchange.finish_hand_out(exchange.rounds() - 1, view);
     for_each_own_cell(c, [&](std::int64_t line, std::int64_t row, std::int64_t pos, int part) {
       EXPECT_EQ(shard.at(line, row, part), cell(line, pos, part));
     });
