@@ -126,14 +126,10 @@ void GenerationReader::load_tensor(const LoadedShard& shard) const {
   std::unique_ptr<GranuleExchange> exchange;
   together(comm_, [&] { exchange = std::make_unique<GranuleExchange>(comm_, shard.layout, record.granules()); });
   const GranuleCheck check(*file_, record);
-  Verdict verdict;  // a rank that finds damage goes on with the exchange: others wait for its rows
-  for (std::int64_t round = 0; round < exchange->rounds(); ++round) {
-    const auto g = exchange->granule(round);
-    if (g && verdict.code == ExitCode::done) verdict = verdict_of([&] { check.read(*g, exchange->staging(round, rows)); });
-    exchange->start_hand_out(round, rows);
-    if (round > 0) exchange->finish_hand_out(round - 1, rows);
-  }
-  if (exchange->rounds() > 0) exchange->finish_hand_out(exchange->rounds() - 1, rows);
+  Verdict verdict;
+  exchange->hand_out(rows, [&](std::int64_t g, std::span<std::byte> bytes) {
+    if (verdict.code == ExitCode::done) verdict = verdict_of([&] { check.read(g, bytes); });
+  });
   agree(comm_, verdict);
 }
 

@@ -79,18 +79,14 @@ void GenerationWriter::write_tensor(const SavedShard& shard, DatasetRecord& data
     dataset.checksums.assign(static_cast<std::size_t>(granules.count()), 0);
     exchange = std::make_unique<GranuleExchange>(comm_, shard.layout, granules);
   });
-  Verdict verdict;  // a rank that cannot write goes on with the exchange: others wait for its rows
-  if (exchange->rounds() > 0) exchange->start_collect(0, rows);
-  for (std::int64_t round = 0; round < exchange->rounds(); ++round) {
-    if (round + 1 < exchange->rounds()) exchange->start_collect(round + 1, rows);
-    const auto bytes = exchange->finish_collect(round, rows);
-    const auto g = exchange->granule(round);
-    if (!g || verdict.code != ExitCode::done) continue;
-    dataset.checksums[static_cast<std::size_t>(*g)] = checksum_of(bytes);
-    const std::uint64_t offset = dataset.offset + static_cast<std::uint64_t>(granules.offset(*g));
+  Verdict verdict;
+  exchange->collect(rows, [&](std::int64_t g, std::span<const std::byte> bytes) {
+    if (verdict.code != ExitCode::done) return;
+    dataset.checksums[static_cast<std::size_t>(g)] = checksum_of(bytes);
+    const std::uint64_t offset = dataset.offset + static_cast<std::uint64_t>(granules.offset(g));
     verdict = verdict_of([&] { file_->write(offset, bytes); });
     file_->has_written(offset, bytes.size());
-  }
+  });
   agree(comm_, verdict);
 }
 

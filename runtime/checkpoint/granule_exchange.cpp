@@ -97,7 +97,7 @@ void GranuleExchange::for_each_run(int rank, const Parcel& parcel, F&& f) const 
 
 std::vector<GranuleExchange::Parcel> GranuleExchange::own_parcels(std::int64_t round) const {
   std::vector<Parcel> parcels;
-  std::span<std::byte> free = own_[static_cast<std::size_t>(round % 2)].span();
+  std::span<std::byte> free = own_[slot(round)].span();
   for (int rank = 0; rank < comm_.size(); ++rank) {
     const auto g = kept_by(rank, round);
     if (!g || rank == comm_.rank()) continue;
@@ -112,7 +112,7 @@ std::vector<GranuleExchange::Parcel> GranuleExchange::foreign_parcels(std::int64
   std::vector<Parcel> parcels;
   const auto g = granule(round);
   if (!g) return parcels;
-  std::span<std::byte> free = foreign_[static_cast<std::size_t>(round % 2)].span();
+  std::span<std::byte> free = foreign_[slot(round)].span();
   for (int rank = 0; rank < comm_.size(); ++rank) {
     if (rank == comm_.rank()) continue;
     const auto bytes = static_cast<std::size_t>(share(rank, *g));
@@ -161,7 +161,7 @@ void GranuleExchange::granule_to_parcel(const Parcel& foreign) const {
 }
 
 void GranuleExchange::start_collect(std::int64_t round, const ShardRows<const std::byte>& shard) {
-  Flight& started = flight(round);
+  Flight& started = flights_[slot(round)];
   started = {own_parcels(round), foreign_parcels(round), {}, {}};
   for (const Parcel& parcel : started.foreign) {
     started.arriving.push_back(Transfer::receive(comm_, parcel.memory, parcel.peer, parcel_tag));
@@ -181,7 +181,7 @@ std::span<const std::byte> GranuleExchange::finish_collect(std::int64_t round,
     for_each_run(comm_.rank(), *g,
                  [&](const Run& run) { pack(shard, run.line, run.row, run.rows, granule_.data() + run.place); });
   }
-  Flight& started = flight(round);
+  Flight& started = flights_[slot(round)];
   wait(started.arriving);
   for (const Parcel& parcel : started.foreign) parcel_to_granule(parcel);
   wait(started.leaving);
@@ -189,15 +189,32 @@ std::span<const std::byte> GranuleExchange::finish_collect(std::int64_t round,
   return {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
 }
 
-std::span<std::byte> GranuleExchange::staging(std::int64_t round, const ShardRows<std::byte>& shard) const {
-  const auto g = granule(round);
-  if (!g) return {};
-  std::byte* const in_place = granule_in(shard, *g);
-  return {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
+void GranuleExchange::collect(const ShardRows<const std::byte>& shard,
+                              const std::function<void(std::int64_t, std::span<const std::byte>)>& take) {
+  constexpr std::int64_t ahead = under_way - 1;
+  for (std::int64_t round = -ahead; round < rounds_; ++round) {
+    if (round + ahead < rounds_) start_collect(round + ahead, shard);
+    if (round < 0) continue;
+    const auto bytes = finish_collect(round, shard);
+    if (const auto g = granule(round)) take(*g, bytes);
+  }
+}
+
+void GranuleExchange::hand_out(const ShardRows<std::byte>& shard,
+                               const std::function<void(std::int64_t, std::span<std::byte>)>& fill) {
+  constexpr std::int64_t behind = under_way - 1;
+  for (std::int64_t round = 0; round < rounds_ + behind; ++round) {
+    if (const auto g = granule(round)) {
+      std::byte* const in_place = granule_in(shard, *g);
+      fill(*g, {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))});
+    }
+    if (round < rounds_) start_hand_out(round, shard);
+    if (round >= behind) finish_hand_out(round - behind, shard);
+  }
 }
 
 void GranuleExchange::start_hand_out(std::int64_t round, const ShardRows<std::byte>& shard) {
-  Flight& started = flight(round);
+  Flight& started = flights_[slot(round)];
   started = {own_parcels(round), foreign_parcels(round), {}, {}};
   for (const Parcel& parcel : started.own) {
     std::byte* const rows = rows_in(shard, parcel.granule);
@@ -216,7 +233,7 @@ void GranuleExchange::start_hand_out(std::int64_t round, const ShardRows<std::by
 }
 
 void GranuleExchange::finish_hand_out(std::int64_t round, const ShardRows<std::byte>& shard) {
-  Flight& started = flight(round);
+  Flight& started = flights_[slot(round)];
   wait(started.arriving);
   for (const Parcel& parcel : started.own) {
     if (rows_in(shard, parcel.granule) == nullptr) unpack_parcel(parcel, shard);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -19,28 +20,20 @@
 namespace annulus::checkpoint {
 
 /// Works in rounds: in each, every rank is the keeper of one granule at most. All ranks know the layout, so nobody asks
-/// what is sent. A round is started, then finished; the one after it may be started before, so that rows travel while a
-/// granule is written. Stages a granule, and twice the rows that travel in a round: a few granules per rank.
+/// what is sent. Some rounds are under way at a time: rows travel while granules are written or read, and a rank whose disk
+/// is slow for a moment stops nobody. A rank stages a granule and the rows that travel in those rounds.
 class GranuleExchange {
  public:
   /// Local. Keeps a reference to `comm`.
   GranuleExchange(const Communicator& comm, const Layout& layout, const Granules& granules);
 
-  std::int64_t rounds() const { return rounds_; }  ///< local, the same on every rank
-  /// The granule that this rank keeps in a round; empty if none is left for it. Local.
-  std::optional<std::int64_t> granule(std::int64_t round) const { return kept_by(comm_.rank(), round); }
-
-  /// Collective: from shards to granules. finish_collect() returns the bytes of granule(round), made of all ranks' rows,
-  /// which are valid until the next one is finished and may lie in the shard itself.
-  void start_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
-  std::span<const std::byte> finish_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
-
-  /// Where the keeper puts the bytes of granule(round) before start_hand_out(): in the shard if all of them stay there.
-  /// Local.
-  std::span<std::byte> staging(std::int64_t round, const ShardRows<std::byte>& shard) const;
-  /// Collective: from granules to shards.
-  void start_hand_out(std::int64_t round, const ShardRows<std::byte>& shard);
-  void finish_hand_out(std::int64_t round, const ShardRows<std::byte>& shard);
+  /// Collective: from shards to granules. Calls take(g, bytes) for every granule that this rank keeps; the bytes are valid
+  /// during the call. `take` may not throw: others wait for this rank's rows.
+  void collect(const ShardRows<const std::byte>& shard,
+               const std::function<void(std::int64_t g, std::span<const std::byte> bytes)>& take);
+  /// Collective: from granules to shards. Calls fill(g, bytes) for every granule that this rank keeps. `fill` may not throw.
+  void hand_out(const ShardRows<std::byte>& shard,
+                const std::function<void(std::int64_t g, std::span<std::byte> bytes)>& fill);
 
  private:
   /// Rows of one granule between this rank and another, with memory to stage them: `own` rows are in this rank's shard and
@@ -68,7 +61,13 @@ class GranuleExchange {
     std::vector<Transfer> arriving;
     std::vector<Transfer> leaving;
   };
-  Flight& flight(std::int64_t round) { return flights_[static_cast<std::size_t>(round % 2)]; }
+  static constexpr std::int64_t under_way = 4;  ///< rounds; with 2, striped shards came from two ranks' disk at 1.5 GB/s
+  static std::size_t slot(std::int64_t round) { return static_cast<std::size_t>(round % under_way); }
+
+  void start_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
+  std::span<const std::byte> finish_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
+  void start_hand_out(std::int64_t round, const ShardRows<std::byte>& shard);
+  void finish_hand_out(std::int64_t round, const ShardRows<std::byte>& shard);
 
   std::vector<Parcel> own_parcels(std::int64_t round) const;
   std::vector<Parcel> foreign_parcels(std::int64_t round) const;
@@ -85,6 +84,7 @@ class GranuleExchange {
   template <class Byte>
   Byte* granule_in(const ShardRows<Byte>& shard, std::int64_t g) const;
 
+  std::optional<std::int64_t> granule(std::int64_t round) const { return kept_by(comm_.rank(), round); }
   std::optional<std::int64_t> kept_by(int rank, std::int64_t round) const;
   std::int64_t share(int rank, std::int64_t g) const;  ///< bytes of a granule that a rank's shard holds
   /// f(run) for what a rank holds of a granule, in the order of its rows.
@@ -101,9 +101,9 @@ class GranuleExchange {
   std::vector<std::vector<std::int64_t>> kept_;  ///< [rank][round]
   std::int64_t rounds_ = 0;
   Buffer<std::byte> granule_;
-  std::array<Buffer<std::byte>, 2> own_;  ///< for rounds in turn, as the next two
-  std::array<Buffer<std::byte>, 2> foreign_;
-  std::array<Flight, 2> flights_;  ///< last: what is under way ends before its memory
+  std::array<Buffer<std::byte>, under_way> own_;  ///< for rounds in turn, as the next two
+  std::array<Buffer<std::byte>, under_way> foreign_;
+  std::array<Flight, under_way> flights_;  ///< last: what is under way ends before its memory
 };
 
 }  // namespace annulus::checkpoint

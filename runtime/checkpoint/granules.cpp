@@ -5,9 +5,9 @@
 namespace annulus::checkpoint {
 
 std::int64_t rows_per_granule(const RowSpace& space) {
-  constexpr std::int64_t smallest_granule = std::int64_t{1} << 20;  // a Lustre stripe; below it, calls cost more than bytes
   constexpr std::int64_t wanted_granules = 256;
-  const std::int64_t bytes = std::clamp(space.bytes() / wanted_granules, smallest_granule, largest_granule);
+  constexpr std::int64_t stripe = std::int64_t{1} << 20;  // of Lustre; below it, calls cost more than bytes
+  const std::int64_t bytes = std::clamp(space.bytes() / wanted_granules, stripe, 4 * stripe);
   return std::max<std::int64_t>(1, bytes / std::max<std::int64_t>(1, space.row_bytes));
 }
 

@@ -9,7 +9,7 @@
 
 namespace annulus::checkpoint {
 
-/// Bytes of a granule at most, and so what a rank stages at a time. Rows beyond it cannot be saved.
+/// Bytes of a granule at most: what a rank has to stage, whatever a manifest says. Longer rows cannot be saved.
 inline constexpr std::int64_t largest_granule = std::int64_t{16} << 20;
 
 /// A dataset in the order of the file: `lines` lines of `seq` rows. A line is a batch of [batch, seq, heads, head_dim], or

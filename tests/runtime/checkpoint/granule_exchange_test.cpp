@@ -97,22 +97,17 @@ TEST_F(GranuleExchangeTest, CollectsEveryRowOnce) {
     const auto view = shard.view(reinterpret_cast<const std::byte*>(shard.cells.data()));
     GranuleExchange exchange(comm_, c.layout, granules);
     std::array<std::uint64_t, 1> seen{0};
-    if (exchange.rounds() > 0) exchange.start_collect(0, view);
-    for (std::int64_t round = 0; round < exchange.rounds(); ++round) {
-      if (round + 1 < exchange.rounds()) exchange.start_collect(round + 1, view);
-      const auto bytes = exchange.finish_collect(round, view);
-      const auto g = exchange.granule(round);
-      if (!g) continue;
+    exchange.collect(view, [&](std::int64_t g, std::span<const std::byte> bytes) {
       ++seen[0];
-      ASSERT_EQ(static_cast<std::int64_t>(bytes.size()), granules.bytes(*g));
+      ASSERT_EQ(static_cast<std::int64_t>(bytes.size()), granules.bytes(g));
       const std::byte* next = bytes.data();
-      for_each_cell(granules, *g, [&](std::int64_t line, std::int64_t pos, int part) {
+      for_each_cell(granules, g, [&](std::int64_t line, std::int64_t pos, int part) {
         Cell found = 0;
         std::memcpy(&found, next, sizeof found);
         next += sizeof found;
         EXPECT_EQ(found, cell(line, pos, part));
       });
-    }
+    });
     comm_.sum(seen);
     EXPECT_EQ(static_cast<std::int64_t>(seen[0]), granules.count());
   }
@@ -125,19 +120,14 @@ TEST_F(GranuleExchangeTest, HandsEveryRowToItsOwner) {
     Shard shard(c.space.lines, c.layout, comm_.rank(), c.dense);
     GranuleExchange exchange(comm_, c.layout, granules);
     const auto view = shard.view(reinterpret_cast<std::byte*>(shard.cells.data()));
-    for (std::int64_t round = 0; round < exchange.rounds(); ++round) {
-      if (const auto g = exchange.granule(round)) {
-        std::byte* next = exchange.staging(round, view).data();
-        for_each_cell(granules, *g, [&](std::int64_t line, std::int64_t pos, int part) {
-          const Cell value = cell(line, pos, part);
-          std::memcpy(next, &value, sizeof value);
-          next += sizeof value;
-        });
-      }
-      exchange.start_hand_out(round, view);
-      if (round > 0) exchange.finish_hand_out(round - 1, view);
-    }
-    if (exchange.rounds() > 0) exchange.finish_hand_out(exchange.rounds() - 1, view);
+    exchange.hand_out(view, [&](std::int64_t g, std::span<std::byte> bytes) {
+      std::byte* next = bytes.data();
+      for_each_cell(granules, g, [&](std::int64_t line, std::int64_t pos, int part) {
+        const Cell value = cell(line, pos, part);
+        std::memcpy(next, &value, sizeof value);
+        next += sizeof value;
+      });
+    });
     for_each_own_cell(c, [&](std::int64_t line, std::int64_t row, std::int64_t pos, int part) {
       EXPECT_EQ(shard.at(line, row, part), cell(line, pos, part));
     });
