@@ -32,8 +32,8 @@ std::string program_help() {
   for (const Command& command : commands) text += fmt::format("  {:<12}{}\n", command.name, command.summary);
   return text +
          "\nannulus COMMAND --help lists a command's options; annulus --version names this version.\n"
-         "Exit codes: 0 done, 2 usage, 3 bad input, 4 memory or disk, 5 communication, 6 verification failed, 70 "
-         "defect\n";
+         "Exit codes: 0 done, 2 usage, 3 bad input, 4 memory or disk, 5 communication, 6 verification failed, 7 stopped, "
+         "state saved, 70 defect\n";
 }
 
 /// Null if there is none of that name.

@@ -84,6 +84,12 @@ Plan make_plan(const Communicator& world, const RunOptions& options, const RunIn
                 .local_halo = options.local_halo,
                 .verify_rows = options.verify_rows,
                 .tensor_files = !options.output.empty() || (input != nullptr && input->width())};
+  const std::vector<stack::LayerKind> kinds = plan.model.kinds();
+  const bool has_local = std::find(kinds.begin(), kinds.end(), stack::LayerKind::local) != kinds.end();
+  if (options.local_halo != stack::LocalHalo::automatic && !has_local) {
+    throw UsageError(fmt::format("--local-halo {} without local layers (nothing would read a halo); try a window, or auto",
+                                 stack::name(options.local_halo)));
+  }
   plan.shape.local_halo = stack::resolve(options.local_halo, plan.model, plan.shape.layout, world.size());
   const auto& table = kernels::kernel_table(options.attention.backend, plan.model.attention.dtype);
   plan.memory = stack::memory_plan(plan.model, plan.shape, table);
