@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <future>
+#include <system_error>
 
 #include "runtime/comm/transfer.hpp"
 
@@ -27,6 +29,16 @@ std::int64_t first_piece_rows(const Layout& layout, int rank) {
   return layout.pieces(rank).front().rows;
 }
 
+/// On another thread, or when asked for the result where there can be none: a rank that fails here would let others wait.
+template <class Work>
+std::future<void> run_aside(Work work) {
+  try {
+    return std::async(std::launch::async, work);
+  } catch (const std::system_error&) {
+    return std::async(std::launch::deferred, work);
+  }
+}
+
 }  // namespace
 
 GranuleExchange::GranuleExchange(const Communicator& comm, const Layout& layout, const Granules& granules)
@@ -36,7 +48,7 @@ GranuleExchange::GranuleExchange(const Communicator& comm, const Layout& layout,
     kept_[static_cast<std::size_t>(keeper(granules, layout, g))].push_back(g);
   }
   for (const auto& kept : kept_) rounds_ = std::max(rounds_, static_cast<std::int64_t>(kept.size()));
-  if (granules.count() > 0) granule_ = Buffer<std::byte>(granules.bytes(0));
+  for (auto& memory : granule_) memory = Buffer<std::byte>(granules.count() > 0 ? granules.bytes(0) : 0);
   size_travel_memory();
 }
 
@@ -148,15 +160,15 @@ void GranuleExchange::unpack_parcel(const Parcel& own, const ShardRows<std::byte
                [&](const Run& run, const std::byte* bytes) { unpack(bytes, shard, run.line, run.row, run.rows); });
 }
 
-void GranuleExchange::parcel_to_granule(const Parcel& foreign) const {
+void GranuleExchange::parcel_to_granule(const Parcel& foreign, std::byte* granule) const {
   for_each_run(foreign.peer, foreign, [&](const Run& run, const std::byte* bytes) {
-    std::memcpy(granule_.data() + run.place, bytes, bytes_of(run));
+    std::memcpy(granule + run.place, bytes, bytes_of(run));
   });
 }
 
-void GranuleExchange::granule_to_parcel(const Parcel& foreign) const {
+void GranuleExchange::granule_to_parcel(const std::byte* granule, const Parcel& foreign) const {
   for_each_run(foreign.peer, foreign, [&](const Run& run, std::byte* bytes) {
-    std::memcpy(bytes, granule_.data() + run.place, bytes_of(run));
+    std::memcpy(bytes, granule + run.place, bytes_of(run));
   });
 }
 
@@ -177,16 +189,17 @@ std::span<const std::byte> GranuleExchange::finish_collect(std::int64_t round,
                                                            const ShardRows<const std::byte>& shard) {
   const auto g = granule(round);
   const std::byte* const in_place = g ? granule_in(shard, *g) : nullptr;
+  std::byte* const memory = granule_memory(round);
   if (g && in_place == nullptr) {
     for_each_run(comm_.rank(), *g,
-                 [&](const Run& run) { pack(shard, run.line, run.row, run.rows, granule_.data() + run.place); });
+                 [&](const Run& run) { pack(shard, run.line, run.row, run.rows, memory + run.place); });
   }
   Flight& started = flights_[slot(round)];
   wait(started.arriving);
-  for (const Parcel& parcel : started.foreign) parcel_to_granule(parcel);
+  for (const Parcel& parcel : started.foreign) parcel_to_granule(parcel, memory);
   wait(started.leaving);
   if (!g) return {};
-  return {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))};
+  return {in_place != nullptr ? in_place : memory, static_cast<std::size_t>(granules_.bytes(*g))};
 }
 
 void GranuleExchange::collect(const ShardRows<const std::byte>& shard,
@@ -203,12 +216,19 @@ void GranuleExchange::collect(const ShardRows<const std::byte>& shard,
 void GranuleExchange::hand_out(const ShardRows<std::byte>& shard,
                                const std::function<void(std::int64_t, std::span<std::byte>)>& fill) {
   constexpr std::int64_t behind = under_way - 1;
+  const auto fill_round = [&](std::int64_t round) {
+    const auto g = granule(round);
+    if (!g) return;
+    std::byte* const in_place = granule_in(shard, *g);
+    fill(*g, {in_place != nullptr ? in_place : granule_memory(round), static_cast<std::size_t>(granules_.bytes(*g))});
+  };
+  std::future<void> filled = run_aside([&] { fill_round(0); });
   for (std::int64_t round = 0; round < rounds_ + behind; ++round) {
-    if (const auto g = granule(round)) {
-      std::byte* const in_place = granule_in(shard, *g);
-      fill(*g, {in_place != nullptr ? in_place : granule_.data(), static_cast<std::size_t>(granules_.bytes(*g))});
+    if (round < rounds_) {
+      filled.get();
+      filled = run_aside([&fill_round, round] { fill_round(round + 1); });
+      start_hand_out(round, shard);
     }
-    if (round < rounds_) start_hand_out(round, shard);
     if (round >= behind) finish_hand_out(round - behind, shard);
   }
 }
@@ -221,14 +241,15 @@ void GranuleExchange::start_hand_out(std::int64_t round, const ShardRows<std::by
     const std::span<std::byte> to = rows == nullptr ? parcel.memory : std::span(rows, parcel.memory.size());
     started.arriving.push_back(Transfer::receive(comm_, to, parcel.peer, parcel_tag));
   }
+  const std::byte* const memory = granule_memory(round);
   for (const Parcel& parcel : started.foreign) {
-    granule_to_parcel(parcel);
+    granule_to_parcel(memory, parcel);
     started.leaving.push_back(Transfer::send(comm_, parcel.memory, parcel.peer, parcel_tag));
   }
   const auto g = granule(round);
   if (g && granule_in(shard, *g) == nullptr) {
     for_each_run(comm_.rank(), *g,
-                 [&](const Run& run) { unpack(granule_.data() + run.place, shard, run.line, run.row, run.rows); });
+                 [&](const Run& run) { unpack(memory + run.place, shard, run.line, run.row, run.rows); });
   }
 }
 

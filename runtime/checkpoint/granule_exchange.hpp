@@ -31,7 +31,8 @@ class GranuleExchange {
   /// during the call. `take` may not throw: others wait for this rank's rows.
   void collect(const ShardRows<const std::byte>& shard,
                const std::function<void(std::int64_t g, std::span<const std::byte> bytes)>& take);
-  /// Collective: from granules to shards. Calls fill(g, bytes) for every granule that this rank keeps. `fill` may not throw.
+  /// Collective: from granules to shards. Calls fill(g, bytes) for every granule that this rank keeps, one at a time, on
+  /// another thread: the disk works while rows travel. `fill` may not throw, nor use MPI.
   void hand_out(const ShardRows<std::byte>& shard,
                 const std::function<void(std::int64_t g, std::span<std::byte> bytes)>& fill);
 
@@ -74,8 +75,9 @@ class GranuleExchange {
   void size_travel_memory();
   const std::byte* pack_parcel(const ShardRows<const std::byte>& shard, const Parcel& own) const;
   void unpack_parcel(const Parcel& own, const ShardRows<std::byte>& shard) const;
-  void parcel_to_granule(const Parcel& foreign) const;
-  void granule_to_parcel(const Parcel& foreign) const;
+  void parcel_to_granule(const Parcel& foreign, std::byte* granule) const;
+  void granule_to_parcel(const std::byte* granule, const Parcel& foreign) const;
+  std::byte* granule_memory(std::int64_t round) const { return granule_[static_cast<std::size_t>(round % 2)].data(); }
 
   /// This rank's rows of a granule in the shard itself, where they lie there in one run; else null.
   template <class Byte>
@@ -100,7 +102,7 @@ class GranuleExchange {
   std::vector<Layout::RowCounter> counters_;     ///< [rank]
   std::vector<std::vector<std::int64_t>> kept_;  ///< [rank][round]
   std::int64_t rounds_ = 0;
-  Buffer<std::byte> granule_;
+  std::array<Buffer<std::byte>, 2> granule_;  ///< in turn: one is read while the other is handed out
   std::array<Buffer<std::byte>, under_way> own_;  ///< for rounds in turn, as the next two
   std::array<Buffer<std::byte>, under_way> foreign_;
   std::array<Flight, under_way> flights_;  ///< last: what is under way ends before its memory

@@ -83,7 +83,7 @@ TEST_F(CheckpointCommand, VerifiesEveryByte) {
     const Outcome outcome = checkpoint(np, {"verify", path_});
     expect_refusal(outcome, 3, "1 of 3 generations");
     EXPECT_NE(outcome.out.find("step-000002  damaged"), std::string::npos) << outcome.out;
-    EXPECT_NE(outcome.out.find("rows 1014 to 1030 of batch 1 (bytes "), std::string::npos) << outcome.out;
+    EXPECT_NE(outcome.out.find("rows 1009 to 1030 of batch 1 (bytes "), std::string::npos) << outcome.out;
     EXPECT_NE(outcome.out.find("step-000003  sound"), std::string::npos) << outcome.out;
   }
   EXPECT_EQ(checkpoint(3, {"verify", path_ + "/step-000003"}).code, 0);

@@ -231,6 +231,23 @@ TEST_F(CheckpointTest, PassesOnWhatItsUserThrows) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST_F(CheckpointTest, LeavesNothingOpen) {
+  const auto open_files = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
+  };
+  CheckpointCase shards(layout(LayoutKind::zigzag, comm_), comm_.rank());
+  std::ptrdiff_t after_first = 0;
+  for (int i = 0; i < 5; ++i) {
+    {
+      Checkpoint checkpoint(comm_.raw(), folder_ / "ckpt");
+      checkpoint.save({.step = i}, shards.saved());
+      checkpoint.load(shards.loaded());
+    }
+    if (i == 0) after_first = open_files();
+  }
+  EXPECT_EQ(open_files(), after_first);
+}
+
 TEST_F(CheckpointTest, RemovesWhatADeadJobLeft) {
   save(comm_, 1, 1);
   const std::string leftover = folder_ / "ckpt/.tmp-step-000002.77-1";

@@ -90,8 +90,8 @@ const std::vector<Damage> damages{
     in_data("flip_in_headers", [](const std::string& path) { test::flip_byte(path, 800); }, "describe its tensors"),
     flipped("flip_in_q", "layers/000003/q", 7, "/layers/000003/q"),
     flipped("flip_in_lse", "layers/000003/lse", 7, "/layers/000003/lse"),
-    flipped("flip_in_x", "layers/000003/x", 0, "rows 0 to 408 of batch 0"),
-    flipped("flip_at_the_end", "layers/000003/x", 2 * 1031 * 2560 - 1, "rows 1014 to 1030 of batch 1"),
+    flipped("flip_in_x", "layers/000003/x", 0, "rows 0 to 407 of batch 0"),
+    flipped("flip_at_the_end", "layers/000003/x", 2 * 1031 * 2560 - 1, "rows 1009 to 1030 of batch 1"),
     in_manifest("no_manifest", [](const std::string& path) { fs::remove(path); }, "No such file"),
     in_manifest("empty_manifest", [](const std::string& path) { fs::resize_file(path, 0); }, "no sound manifest"),
     in_manifest("half_a_manifest", [](const std::string& path) { shorten(path, fs::file_size(path) / 2); }, "no sound"),
@@ -115,9 +115,9 @@ const std::vector<Damage> damages{
     forged("extent_beyond_63_bits", "1031", "18446744073709551615", "is no size"),
     forged("offset_outside", "\"offset\": 1048576", "\"offset\": 9000000", "claims bytes outside"),
     forged("overlap", "\"offset\": 1048576", "\"offset\": 4096", "claims bytes outside"),
-    forged("huge_granules", "\"granule_rows\": 409", "\"granule_rows\": 4611686018427387904", "63 bits"),
-    forged("no_granules", "\"granule_rows\": 409", "\"granule_rows\": 0", "granules"),
-    forged("other_granules", "\"granule_rows\": 409", "\"granule_rows\": 205", "6 checksums for 11 granules"),
+    forged("huge_granules", "\"granule_rows\": 408", "\"granule_rows\": 4611686018427387904", "63 bits"),
+    forged("no_granules", "\"granule_rows\": 408", "\"granule_rows\": 0", "granules"),
+    forged("other_granules", "\"granule_rows\": 408", "\"granule_rows\": 205", "6 checksums for 11 granules"),
     forged("unknown_type", "\"dtype\": \"f32\"", "\"dtype\": \"f31\"", "unknown element type 'f31'"),
     forged("bad_name", "/layers/000003/x", "/layers/../x", "names a tensor"),
     forged("two_of_a_name", "/layers/000003/x", "/layers/000003/q", "twice"),
@@ -223,7 +223,7 @@ TEST_F(DamagedCheckpoint, IsDescribedGranuleByGranule) {
   save(2);
   EXPECT_TRUE(damage_in(comm_, newer_).empty());
   on_rank_0([&] {
-    for (const Damage& damage : {flipped("", "layers/000003/q", 50, ""), flipped("", "layers/000003/x", 409 * 2560, ""),
+    for (const Damage& damage : {flipped("", "layers/000003/q", 50, ""), flipped("", "layers/000003/x", 408 * 2560, ""),
                                  flipped("", "layers/000003/x", 2 * 1031 * 2560 - 1, "")}) {
       damage.make(newer_ + "/activations.h5", newer_ + "/manifest.json");
     }
@@ -235,8 +235,8 @@ TEST_F(DamagedCheckpoint, IsDescribedGranuleByGranule) {
     return std::any_of(lines.begin(), lines.end(), [&](const auto& line) { return line.find(text) != line.npos; });
   };
   EXPECT_TRUE(said("/layers/000003/q"));
-  EXPECT_TRUE(said("rows 409 to 817 of batch 0 (bytes 2095616 to 3142655 of the file)"));
-  EXPECT_TRUE(said("rows 1014 to 1030 of batch 1"));
+  EXPECT_TRUE(said("rows 408 to 815 of batch 0 (bytes 2093056 to 3137535 of the file)"));
+  EXPECT_TRUE(said("rows 1009 to 1030 of batch 1"));
 }
 
 /// Signs a data file that was changed through HDF5, as a hostile hand would.

@@ -39,11 +39,12 @@ TEST(Granules, OfNothingAreNone) {
 }
 
 TEST(Granules, HoldBetweenOneAndFourMebibytesOfWholeRows) {
-  for (const std::int64_t row_bytes : {1, 4, 2560, 1 << 20, (1 << 20) + 1, 16 << 20}) {
+  for (const std::int64_t row_bytes : {1, 4, 30, 2560, 1 << 20, (1 << 20) + 1, 16 << 20}) {
     for (const std::int64_t rows : {1, 1000, 1 << 20, 1 << 30}) {
       const std::int64_t bytes = rows_per_granule({1, rows, row_bytes}) * row_bytes;
       EXPECT_LE(bytes, std::max<std::int64_t>(row_bytes, 4 << 20));
-      EXPECT_GT(bytes, (1 << 20) - row_bytes);
+      EXPECT_GT(bytes, (1 << 19) - row_bytes);
+      EXPECT_TRUE(bytes % 4096 == 0 || row_bytes == (1 << 20) + 1) << "two ranks share a page";
     }
   }
   EXPECT_EQ(rows_per_granule({1, 1 << 18, 2048}) * 2048, 2 << 20) << "512 MiB in 256";
