@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/checkpoint/checkpoint.hpp"
 
-#include <annulus/version.hpp>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <annulus/version.hpp>
 
 #include <algorithm>
 #include <array>

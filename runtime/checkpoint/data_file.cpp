@@ -97,13 +97,11 @@ void DataFile::read(std::uint64_t offset, std::span<std::byte> bytes) const {
 
 // What a file system does not take of this advice costs time and nothing else; failures to write show in sync().
 void DataFile::has_written(std::uint64_t offset, std::uint64_t bytes) const {
-  static_cast<void>(sync_file_range(descriptor_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes),
-                                    SYNC_FILE_RANGE_WRITE));
+  static_cast<void>(
+      sync_file_range(descriptor_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE));
 }
 
-void DataFile::drop_cache() const {
-  static_cast<void>(posix_fadvise(descriptor_.get(), 0, 0, POSIX_FADV_DONTNEED));
-}
+void DataFile::drop_cache() const { static_cast<void>(posix_fadvise(descriptor_.get(), 0, 0, POSIX_FADV_DONTNEED)); }
 
 void DataFile::sync() const {
   if (fsync(descriptor_.get()) != 0) refuse_writing(path_, "sync", errno);

@@ -70,7 +70,8 @@ std::vector<std::string> names_in(const std::string& folder) {
   for (; !failure && entry != fs::directory_iterator(); entry.increment(failure)) {
     names.push_back(entry->path().filename().string());
   }
-  if (failure) throw InputError("cannot list '" + folder + "' (" + failure.message() + "); try the folder of a checkpoint");
+  if (failure)
+    throw InputError("cannot list '" + folder + "' (" + failure.message() + "); try the folder of a checkpoint");
   return names;
 }
 
@@ -151,7 +152,9 @@ void make_folder(const std::string& folder) {
 }
 
 NewGeneration::NewGeneration(const std::string& folder, std::int64_t step)
-    : folder_(folder), path_(temporary_name(folder, generation_name(step))), published_(folder + "/" + generation_name(step)) {
+    : folder_(folder),
+      path_(temporary_name(folder, generation_name(step))),
+      published_(folder + "/" + generation_name(step)) {
   if (mkdir(path_.c_str(), 0777) != 0) refuse("make the folder", path_, std::strerror(errno));
 }
 

@@ -14,9 +14,9 @@ namespace annulus::checkpoint {
 /// A folder that bears a generation's name.
 struct FoundGeneration {
   std::string path;
-  std::int64_t step = 0;              ///< by its name
-  std::string problem;                ///< why it is not complete; empty if it is
-  std::string manifest_text;          ///< of a complete one
+  std::int64_t step = 0;      ///< by its name
+  std::string problem;        ///< why it is not complete; empty if it is
+  std::string manifest_text;  ///< of a complete one
   std::optional<Manifest> manifest;
 };
 
@@ -49,8 +49,8 @@ class NewGeneration {
   const std::string& path() const { return path_; }  ///< the temporary one
   const std::string& published_path() const { return published_; }
 
-  /// Writes the manifest, then gives the folder its name, and syncs both: from here on a crash or loss of power cannot undo
-  /// it. A generation that bore the name goes. Throws ResourceError.
+  /// Writes the manifest, then gives the folder its name, and syncs both: from here on a crash or loss of power cannot
+  /// undo it. A generation that bore the name goes. Throws ResourceError.
   void publish(const Manifest& manifest);
 
  private:

@@ -58,8 +58,9 @@ void check_fit(const DatasetRecord& dataset, const View& view, std::int64_t seq,
   const bool stats = std::is_same_v<View, RowStats>;
   const bool known = std::find(shapes.begin(), shapes.end(), dataset.shape) != shapes.end();
   if (known && dtype_of(view) == dataset.dtype && stats == (dataset.row_axis == 2)) return;
-  throw InputError(fmt::format("/{} in '{}' is {} of shape {}, wanted is {} of shape {} (checkpoints are loaded as saved)",
-                               dataset.name, path, name(dataset.dtype), dataset.shape, name(dtype_of(view)), shapes[0]));
+  throw InputError(
+      fmt::format("/{} in '{}' is {} of shape {}, wanted is {} of shape {} (checkpoints are loaded as saved)",
+                  dataset.name, path, name(dataset.dtype), dataset.shape, name(dtype_of(view)), shapes[0]));
 }
 
 }  // namespace
@@ -150,7 +151,8 @@ void GenerationReader::load_rows(const std::string& name, std::span<const Piece>
   as_damage([&] { together(comm_, [&] { read_rows(dataset(name), pieces, to); }); });
 }
 
-void GenerationReader::read_rows(const DatasetRecord& record, std::span<const Piece> pieces, const TensorView& to) const {
+void GenerationReader::read_rows(const DatasetRecord& record, std::span<const Piece> pieces,
+                                 const TensorView& to) const {
   const Granules granules = record.granules();
   const RowSpace& space = granules.space();
   const ShardRows<std::byte> rows = shard_rows(to);

@@ -34,9 +34,10 @@ void check_extents(const std::string& name, std::int64_t rows, const std::vector
 
 void check_shard(const Communicator& comm, const SavedShard& shard) {
   if (!is_tensor_name(shard.name)) {
-    throw UsageError(fmt::format("'{}' cannot name a tensor (letters, digits, '_', '-', '.', '/' between groups can); try "
-                                 "'layers/000012/x'",
-                                 shard.name));
+    throw UsageError(
+        fmt::format("'{}' cannot name a tensor (letters, digits, '_', '-', '.', '/' between groups can); try "
+                    "'layers/000012/x'",
+                    shard.name));
   }
   const std::int64_t rows = std::visit([](const auto& view) { return view.rows; }, shard.rows);
   if (shard.layout.ranks() != comm.size() || rows != shard.layout.rows(comm.rank())) {
@@ -46,9 +47,10 @@ void check_shard(const Communicator& comm, const SavedShard& shard) {
   check_extents(shard.name, rows, std::visit([&](const auto& view) { return shape_of(view, shard); }, shard.rows));
   const std::int64_t row_bytes = record_of(shard).space().row_bytes;
   if (row_bytes > largest_granule) {
-    throw UsageError(fmt::format("a row of '{}' has {} bytes (checksums cover whole rows of 16 MiB at most); try splitting "
-                                 "the tensor by heads",
-                                 shard.name, row_bytes));
+    throw UsageError(
+        fmt::format("a row of '{}' has {} bytes (checksums cover whole rows of 16 MiB at most); try splitting "
+                    "the tensor by heads",
+                    shard.name, row_bytes));
   }
 }
 
@@ -56,7 +58,8 @@ void check_shard(const Communicator& comm, const SavedShard& shard) {
 void check_names(std::span<const SavedShard> shards) {
   std::set<std::string> names;
   for (const SavedShard& shard : shards) {
-    if (!names.insert(shard.name).second) throw UsageError("two tensors are named '" + shard.name + "'; try other names");
+    if (!names.insert(shard.name).second)
+      throw UsageError("two tensors are named '" + shard.name + "'; try other names");
   }
   for (const SavedShard& shard : shards) {
     for (std::size_t end = shard.name.find('/'); end != std::string::npos; end = shard.name.find('/', end + 1)) {
@@ -97,7 +100,8 @@ std::uint64_t settings_hash(const CheckpointNotes& notes, std::span<const SavedS
   for (const SavedShard& shard : shards) {
     const auto shape = std::visit([&](const auto& view) { return shape_of(view, shard); }, shard.rows);
     const auto dtype = std::visit([](const auto& view) { return dtype_of(view); }, shard.rows);
-    text += fmt::format("{} {} {} {} {}\n", shard.name, name(dtype), shape, name(shard.layout.kind()), shard.layout.stripe());
+    text += fmt::format("{} {} {} {} {}\n", shard.name, name(dtype), shape, name(shard.layout.kind()),
+                        shard.layout.stripe());
   }
   return checksum_of(std::as_bytes(std::span(text)));
 }

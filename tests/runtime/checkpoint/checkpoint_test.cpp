@@ -189,9 +189,11 @@ TEST_F(CheckpointTest, RefusesWhatCannotBeSavedBeforeItTouchesAnything) {
   said(refusal({}, with([](auto& tensors) { tensors[0].name = "../x"; })), "cannot name a tensor");
   said(refusal({}, with([](auto& tensors) { tensors[1].name = tensors[0].name; })), "two tensors are named");
   said(refusal({}, with([](auto& tensors) { tensors[1].name = tensors[0].name + "/y"; })), "and the group of");
-  said(refusal({}, with([&](auto& tensors) { tensors[0].layout = Layout(LayoutKind::zigzag, seq + 999, comm_.size()); })),
+  said(refusal({},
+               with([&](auto& tensors) { tensors[0].layout = Layout(LayoutKind::zigzag, seq + 999, comm_.size()); })),
        "do not fit its layout");
-  said(refusal({}, with([](auto& tensors) { std::get<ConstTensorView>(tensors[0].rows).head_dim = 5'000'000; })), "16 MiB");
+  said(refusal({}, with([](auto& tensors) { std::get<ConstTensorView>(tensors[0].rows).head_dim = 5'000'000; })),
+       "16 MiB");
   EXPECT_FALSE(std::filesystem::exists(folder_ / "ckpt"));
 }
 

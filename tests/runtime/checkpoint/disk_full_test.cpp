@@ -1,5 +1,5 @@
-/// The 1st, 2nd, ... n-th call that changes the disk fails until none does: after each, a save either has succeeded or has
-/// changed nothing, on all ranks alike.
+/// The 1st, 2nd, ... n-th call that changes the disk fails until none does: after each, a save either has succeeded or
+/// has changed nothing, on all ranks alike.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 #include <sys/resource.h>

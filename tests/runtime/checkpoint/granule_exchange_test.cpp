@@ -14,9 +14,7 @@ using Cell = std::uint32_t;  // a row is two of them, apart by one in memory
 
 constexpr std::int64_t row_bytes = 2 * sizeof(Cell);
 
-Cell cell(std::int64_t line, std::int64_t pos, int part) {
-  return static_cast<Cell>(line * 1000 + pos * 2 + part + 1);
-}
+Cell cell(std::int64_t line, std::int64_t pos, int part) { return static_cast<Cell>(line * 1000 + pos * 2 + part + 1); }
 
 /// [line][row][2 cells, padded to 3], or dense rows.
 struct Shard {
@@ -62,7 +60,8 @@ std::vector<Case> cases(int ranks) {
 
 std::string text(const Case& c) {
   return std::to_string(c.space.lines) + " lines of " + std::to_string(c.space.seq) + " in granules of " +
-         std::to_string(c.granule_rows) + ", " + std::string(name(c.layout.kind())) + (c.dense ? ", dense" : ", padded");
+         std::to_string(c.granule_rows) + ", " + std::string(name(c.layout.kind())) +
+         (c.dense ? ", dense" : ", padded");
 }
 
 class GranuleExchangeTest : public testing::Test {
