@@ -126,30 +126,44 @@ Manifest Checkpoint::Impl::blank_manifest(const CheckpointNotes& notes, std::spa
   return manifest;
 }
 
-SaveReport Checkpoint::save(const CheckpointNotes& notes, std::span<const SavedShard> shards) {
-  const Communicator& comm = impl_->comm;
-  const Verdict checked = verdict_of([&] { checkpoint::check_saved(comm, notes, shards); });
-  agree_on_settings(comm, checkpoint::settings_hash(notes, shards), "the checkpoint to save", checked);
-  claim();
-  Manifest manifest;
-  together(comm, [&] { manifest = impl_->blank_manifest(notes, shards); });
-  GenerationWriter writer(comm, impl_->folder, std::move(manifest));
+namespace {
+
+/// Collective. Everything up to the name; the seconds are maxima over ranks.
+SaveReport run(GenerationWriter& writer, const Communicator& comm, std::span<const SavedShard> shards) {
   Stopwatch watch;
   writer.prepare();
   writer.write(shards);
   writer.sync();
-  std::array<double, 3> seconds{watch.lap(), 0, 0};
+  const double written = watch.lap();
   writer.verify();
-  seconds[1] = watch.lap();
+  const double verified = watch.lap();
   SaveReport report;
   report.path = writer.publish();
   report.bytes = writer.bytes();
-  impl_->prune(report);
-  seconds[2] = seconds[0] + seconds[1] + watch.lap();
+  std::array<double, 3> seconds{written, verified, written + verified + watch.lap()};
   comm.max(seconds);
   report.write_seconds = seconds[0];
   report.verify_seconds = seconds[1];
   report.seconds = seconds[2];
+  return report;
+}
+
+}  // namespace
+
+SaveReport Checkpoint::save(const CheckpointNotes& notes, std::span<const SavedShard> shards) {
+  const Communicator& comm = impl_->comm;
+  std::uint64_t settings = 0;
+  const Verdict checked = verdict_of([&] {
+    checkpoint::check_saved(comm, notes, shards);
+    settings = checkpoint::settings_hash(notes, shards);
+  });
+  agree_on_settings(comm, settings, "the checkpoint to save", checked);
+  claim();
+  Manifest manifest;
+  together(comm, [&] { manifest = impl_->blank_manifest(notes, shards); });
+  GenerationWriter writer(comm, impl_->folder, std::move(manifest));
+  SaveReport report = run(writer, comm, shards);
+  impl_->prune(report);
   return report;
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,14 +18,23 @@
 namespace annulus::checkpoint {
 namespace {
 
-[[noreturn]] void refuse_writing(const std::string& path, const char* doing, int error) {
+[[noreturn]] void refuse_writing(const std::string& path, const std::string& doing, int error) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  throw ResourceError(std::string("cannot ") + doing + " '" + path + "' (" + std::strerror(error) + "); try " +
+  throw ResourceError("cannot " + doing + " '" + path + "' (" + std::strerror(error) + "); try " +
                       (full ? "a disk with more room" : "another folder"));
 }
 
 [[noreturn]] void refuse_reading(const std::string& path, const std::string& problem) {
   throw InputError("cannot read '" + path + "' (" + problem + ")");
+}
+
+/// 0, or the error of a file system that cannot reserve: there, what is free now must do. (posix_fallocate would write
+/// a byte into every block: as slow as the data themselves.)
+int extend(int descriptor, std::uint64_t bytes) {
+  struct statvfs disk {};
+  if (fstatvfs(descriptor, &disk) != 0) return errno;
+  if (disk.f_bavail < bytes / disk.f_frsize) return ENOSPC;
+  return ftruncate(descriptor, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
 }
 
 }  // namespace
@@ -70,8 +80,10 @@ std::uint64_t DataFile::bytes() const {
 
 void DataFile::reserve(std::uint64_t bytes) const {
   if (bytes == 0) return;
-  const int error = posix_fallocate(descriptor_.get(), 0, static_cast<off_t>(bytes));
-  if (error != 0) refuse_writing(path_, ("reserve " + std::to_string(bytes) + " bytes for").c_str(), error);
+  int error = EINTR;
+  while (error == EINTR) error = fallocate(descriptor_.get(), 0, 0, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+  if (error == EOPNOTSUPP || error == ENOSYS) error = extend(descriptor_.get(), bytes);
+  if (error != 0) refuse_writing(path_, "reserve " + std::to_string(bytes) + " bytes for", error);
 }
 
 void DataFile::write(std::uint64_t offset, std::span<const std::byte> bytes) const {

@@ -192,11 +192,30 @@ std::vector<std::string> GenerationReader::own_damage(std::size_t most) const {
   return found;
 }
 
+namespace {
+
+/// Collective. All ranks' lines on rank 0, nothing elsewhere.
+std::vector<std::string> gather_lines(const Communicator& comm, const std::string& own) {
+  const auto sizes = comm.all_gather(own.size());
+  if (comm.rank() != 0) {
+    if (!own.empty()) comm.send(std::as_bytes(std::span(own)), 0, damage_tag);
+    return {};
+  }
+  std::string all = own;
+  for (int rank = 1; rank < comm.size(); ++rank) {
+    std::string text(sizes[static_cast<std::size_t>(rank)], '\0');
+    if (!text.empty()) comm.receive(std::as_writable_bytes(std::span(text)), rank, damage_tag);
+    all += text;
+  }
+  return lines_of(all);
+}
+
+}  // namespace
+
 std::vector<std::string> GenerationReader::find_damage(std::size_t most) const {
-  std::vector<std::string> found;
   std::string own;
   together(comm_, [&] {
-    found = own_damage(most);
+    std::vector<std::string> found = own_damage(most);
     // HDF5 is asked last: it can crash on a damaged file
     if (found.empty() && comm_.rank() == 0) {
       const Verdict view = verdict_of([&] { check_hdf5_view(file_->path(), manifest_); });
@@ -204,17 +223,7 @@ std::vector<std::string> GenerationReader::find_damage(std::size_t most) const {
     }
     for (const std::string& line : found) own += line + "\n";
   });
-  const auto sizes = comm_.all_gather(own.size());
-  if (comm_.rank() != 0) {
-    if (!own.empty()) comm_.send(std::as_bytes(std::span(own)), 0, damage_tag);
-    return {};
-  }
-  for (int rank = 1; rank < comm_.size(); ++rank) {
-    std::string text(sizes[static_cast<std::size_t>(rank)], '\0');
-    if (!text.empty()) comm_.receive(std::as_writable_bytes(std::span(text)), rank, damage_tag);
-    for (std::string& line : lines_of(text)) found.push_back(std::move(line));
-  }
-  return found;
+  return gather_lines(comm_, own);
 }
 
 }  // namespace annulus::checkpoint

@@ -9,13 +9,15 @@
 #include <set>
 #include <string>
 
+#include "kernels/base/checked.hpp"
 #include "runtime/checkpoint/tensor_name.hpp"
 
 namespace annulus::checkpoint {
 namespace {
 
 std::vector<std::int64_t> shape_of(const ConstTensorView& view, const SavedShard& shard) {
-  if (shard.merge_heads) return {view.batch, shard.layout.seq_len(), view.heads * view.head_dim};
+  const auto width = [&] { return static_cast<std::int64_t>(checked_product({view.heads, view.head_dim})); };
+  if (shard.merge_heads) return {view.batch, shard.layout.seq_len(), width()};
   return {view.batch, shard.layout.seq_len(), view.heads, view.head_dim};
 }
 std::vector<std::int64_t> shape_of(const ConstRowStats& stats, const SavedShard& shard) {
@@ -25,12 +27,8 @@ std::vector<std::int64_t> shape_of(const ConstRowStats& stats, const SavedShard&
 DType dtype_of(const ConstTensorView& view) { return view.dtype; }
 DType dtype_of(const ConstRowStats&) { return DType::f32; }
 
-void check_extents(const std::string& name, std::int64_t rows, const std::vector<std::int64_t>& extents) {
-  for (const std::int64_t extent : extents) {
-    if (extent < 0) throw UsageError(fmt::format("tensor '{}' has a negative extent; try its true shape", name));
-  }
-  if (rows < 0) throw UsageError(fmt::format("tensor '{}' has a negative number of rows", name));
-}
+bool has_extents(const ConstTensorView& view) { return view.batch >= 0 && view.heads >= 0 && view.head_dim >= 0; }
+bool has_extents(const ConstRowStats& stats) { return stats.batch >= 0 && stats.heads >= 0; }
 
 void check_shard(const Communicator& comm, const SavedShard& shard) {
   if (!is_tensor_name(shard.name)) {
@@ -44,7 +42,9 @@ void check_shard(const Communicator& comm, const SavedShard& shard) {
     throw UsageError(fmt::format("{} rows of '{}' do not fit its layout over {} ranks; try the layout's own rows", rows,
                                  shard.name, shard.layout.ranks()));
   }
-  check_extents(shard.name, rows, std::visit([&](const auto& view) { return shape_of(view, shard); }, shard.rows));
+  if (!std::visit([](const auto& view) { return has_extents(view); }, shard.rows)) {
+    throw UsageError(fmt::format("tensor '{}' has a negative extent; try its true shape", shard.name));
+  }
   const std::int64_t row_bytes = record_of(shard).space().row_bytes;
   if (row_bytes > largest_granule) {
     throw UsageError(

@@ -282,8 +282,9 @@ TEST_F(DamagedCheckpoint, LeadsToNoOtherFile) {
     });
     const auto lines = damage_in(comm_, newer_);
     if (comm_.rank() == 0) {
-      ASSERT_EQ(lines.size(), 1U);
-      EXPECT_NE(lines[0].find("is a link to somewhere else"), std::string::npos) << lines[0];
+      EXPECT_EQ(lines.size(), 1U);
+      for (const std::string& line : lines)
+        EXPECT_NE(line.find("is a link to somewhere else"), std::string::npos) << line;
     }
     Checkpoint(comm_.raw(), path_).load(found_.loaded());
     EXPECT_EQ(found_.wrong(2), 0) << "loading reads what was saved, whatever HDF5 would see";
