@@ -115,6 +115,22 @@ TEST_F(DiskFullTest, IsSurvivedWhereSpaceCannotBeReserved) {
   EXPECT_LT(calls, 100);
 }
 
+TEST_F(DiskFullTest, OrOneThatLosesDataIsNoticed) {
+  int refused = 0;
+  for (int n = 1; n < 100; ++n) {
+    Checkpoint checkpoint(comm_.raw(), path_);
+    if (comm_.rank() == comm_.size() - 1) test::fail_disk(path_, n, test::Fault::lie);
+    const Result result = try_to_save(checkpoint, 2);
+    if (!anywhere(test::repair_disk())) break;
+    if (result == Result::refused) {
+      ++refused;
+    } else {
+      EXPECT_EQ(newest(), new_seed) << "lost zeros are the zeros of a new file, lost values are not";
+    }
+  }
+  EXPECT_GT(refused, 0);
+}
+
 /// As a limit on file sizes does it: for real, and before any data.
 TEST_F(DiskFullTest, IsFoundWhenSpaceIsReserved) {
   Checkpoint checkpoint(comm_.raw(), path_);

@@ -32,10 +32,16 @@ bool is_watched(int descriptor) {
 /// Counts a call; true if it is to fail.
 template <class File>
 bool fails(File file) {
-  if (!is_watched(file) || ++calls < first_failure) return false;
+  if (kind == annulus::test::Fault::lie || !is_watched(file) || ++calls < first_failure) return false;
   if (calls > first_failure && kind == annulus::test::Fault::once) return false;
   failed = true;
   errno = ENOSPC;
+  return true;
+}
+
+bool lies(int file) {
+  if (kind != annulus::test::Fault::lie || !is_watched(file) || ++calls != first_failure) return false;
+  failed = true;
   return true;
 }
 
@@ -93,6 +99,7 @@ ssize_t write(int file, const void* bytes, size_t size) {
   return fails(file) ? -1 : next<ssize_t(int, const void*, size_t)>("write")(file, bytes, size);
 }
 ssize_t pwrite(int file, const void* bytes, size_t size, off_t offset) {
+  if (lies(file)) return static_cast<ssize_t>(size);
   return fails(file) ? -1 : next<ssize_t(int, const void*, size_t, off_t)>("pwrite")(file, bytes, size, offset);
 }
 int fsync(int file) { return fails(file) ? -1 : next<int(int)>("fsync")(file); }

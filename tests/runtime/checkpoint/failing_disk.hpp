@@ -6,7 +6,8 @@
 
 namespace annulus::test {
 
-enum class Fault { once, from_then_on };
+/// `lie`: only pwrite is counted, and the n-th says that it has written what it has not.
+enum class Fault { once, from_then_on, lie };
 
 /// From now on, calls that change files below `folder` (open to create, mkdir, fallocate, ftruncate, write, pwrite,
 /// fsync, rename) are counted in this process, and the n-th fails with ENOSPC, or all from there on.
