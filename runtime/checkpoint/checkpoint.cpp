@@ -187,35 +187,39 @@ LoadReport Checkpoint::load(std::span<const LoadedShard> shards) const {
 }
 
 LoadReport Checkpoint::load_newest(const std::function<void(const SavedGeneration&)>& use) const {
+  const auto all = checkpoint::find_together(impl_->comm, impl_->folder);
   LoadReport report;
-  for (const FoundGeneration& found : checkpoint::find_together(impl_->comm, impl_->folder)) {
-    if (impl_->try_one(found, use, report)) return report;
+  for (const FoundGeneration& found : all) {
+    if (!found.problem.empty() || !impl_->try_one(found, use, report)) continue;
+    for (const FoundGeneration& other : all) {
+      if (!other.problem.empty() && other.step >= report.notes.step) report.skipped.push_back(other.problem);
+    }
+    return report;
+  }
+  for (const FoundGeneration& found : all) {
+    if (!found.problem.empty()) report.skipped.push_back(found.problem);
   }
   std::string why = "no folder step-NNNNNN";
   for (std::size_t i = 0; i < report.skipped.size(); ++i) why = (i == 0 ? "" : why + "; ") + report.skipped[i];
   throw InputError("'" + impl_->folder + "' holds no checkpoint that can be loaded (" + why + "); try another folder");
 }
 
-/// Collective. False if the generation is not complete or turns out to be damaged.
+/// Collective. False if a complete generation turns out to be damaged.
 bool Checkpoint::Impl::try_one(const FoundGeneration& found, const std::function<void(const SavedGeneration&)>& use,
                                LoadReport& report) const {
-  std::string problem = found.problem;
-  if (problem.empty()) {
-    try {
-      const SavedGeneration generation(std::make_unique<SavedGeneration::Impl>(GenerationReader(comm, found)));
-      use(generation);
-      report.path = generation.path();
-      report.notes = generation.notes();
-      std::array<double, 1> seconds{generation.read_seconds()};
-      comm.max(seconds);
-      report.read_seconds = seconds[0];
-      return true;
-    } catch (const DamagedCheckpointError& error) {
-      problem = error.what();
-    }
+  try {
+    const SavedGeneration generation(std::make_unique<SavedGeneration::Impl>(GenerationReader(comm, found)));
+    use(generation);
+    report.path = generation.path();
+    report.notes = generation.notes();
+    std::array<double, 1> seconds{generation.read_seconds()};
+    comm.max(seconds);
+    report.read_seconds = seconds[0];
+    return true;
+  } catch (const DamagedCheckpointError& error) {
+    report.skipped.emplace_back(error.what());
+    return false;
   }
-  report.skipped.push_back(problem);
-  return false;
 }
 
 }  // namespace annulus

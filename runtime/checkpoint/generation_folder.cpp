@@ -102,7 +102,7 @@ void rename_folder(const std::string& from, const std::string& to) {
   if (rename(from.c_str(), to.c_str()) != 0) refuse("rename to '" + to + "' the folder", from, std::strerror(errno));
 }
 
-/// A name that no other job has, in a folder that only the holder of the lock changes.
+/// A new name for each call, and one that no other job on this host has.
 std::string temporary_name(const std::string& folder, const std::string& name) {
   static int count = 0;
   return fmt::format("{}/{}{}.{}-{}", folder, leftover_prefix, name, getpid(), ++count);
@@ -166,7 +166,10 @@ NewGeneration::NewGeneration(const std::string& folder, std::int64_t step)
     : folder_(folder),
       path_(temporary_name(folder, generation_name(step))),
       published_(folder + "/" + generation_name(step)) {
-  if (mkdir(path_.c_str(), 0777) != 0) refuse("make the folder", path_, std::strerror(errno));
+  while (mkdir(path_.c_str(), 0777) != 0) {
+    if (errno != EEXIST) refuse("make the folder", path_, std::strerror(errno));
+    path_ = temporary_name(folder, generation_name(step));  // of another host's job, where there is no lock
+  }
 }
 
 NewGeneration::~NewGeneration() {

@@ -233,6 +233,17 @@ TEST_F(CheckpointTest, PassesOnWhatItsUserThrows) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST_F(CheckpointTest, SpeaksOfNoOlderDamage) {
+  save(comm_, 4, 1);
+  save(comm_, 6, 2);
+  if (comm_.rank() == 0) std::filesystem::remove(folder_ / "ckpt/step-000004/manifest.json");
+  comm_.barrier();
+  const CheckpointCase found(layout(LayoutKind::zigzag, comm_), comm_.rank());
+  const LoadReport report = Checkpoint(comm_.raw(), folder_ / "ckpt").load(found.loaded());
+  EXPECT_EQ(report.notes.step, 6);
+  EXPECT_TRUE(report.skipped.empty());
+}
+
 TEST_F(CheckpointTest, LeavesNothingOpen) {
   const auto open_files = [] {
     return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
