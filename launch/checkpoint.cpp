@@ -41,7 +41,8 @@ std::string size_text(const checkpoint::Manifest& manifest) {
 }
 
 [[noreturn]] void refuse_empty(const std::string& folder) {
-  throw InputError(fmt::format("'{}' holds no checkpoint (no folder step-NNNNNN); try the folder given to --checkpoint", folder));
+  throw InputError(
+      fmt::format("'{}' holds no checkpoint (no folder step-NNNNNN); try the folder given to --checkpoint", folder));
 }
 
 // ls
@@ -90,12 +91,13 @@ void print_generation(const GenerationReader& reader) {
     table.add({"/" + dataset.name, std::string(name(dataset.dtype)), fmt::format("{}", fmt::join(dataset.shape, " x ")),
                std::string(name(dataset.saved_layout))});
   }
-  fmt::print("{}\n{}\n", facts_text({{"generation", reader.path()},
-                                     {"step", std::to_string(manifest.step)},
-                                     {"created", manifest.created},
-                                     {"by", fmt::format("annulus {} on {} ranks", manifest.program_version, manifest.ranks)},
-                                     {"size", size_text(manifest)},
-                                     {"seed", std::to_string(manifest.seed)}}),
+  fmt::print("{}\n{}\n",
+             facts_text({{"generation", reader.path()},
+                         {"step", std::to_string(manifest.step)},
+                         {"created", manifest.created},
+                         {"by", fmt::format("annulus {} on {} ranks", manifest.program_version, manifest.ranks)},
+                         {"size", size_text(manifest)},
+                         {"seed", std::to_string(manifest.seed)}}),
              table.text());
   fmt::print("plan\n{}\n", printable(manifest.plan));
 }
@@ -147,8 +149,8 @@ ExitCode verify(const Communicator& world, const Arguments& arguments) {
     for (const std::string& line : lines) fmt::print("  {}\n", line);
   }
   if (damaged == 0) return ExitCode::done;
-  throw InputError(fmt::format("{} of {} generations in '{}' are damaged (listed on stdout); loading skips them", damaged,
-                               generations.size(), arguments.folder));
+  throw InputError(fmt::format("{} of {} generations in '{}' are damaged (listed on stdout); loading skips them",
+                               damaged, generations.size(), arguments.folder));
 }
 
 // prune
@@ -167,7 +169,8 @@ ExitCode prune(const Communicator& world, const Arguments& arguments) {
   return ExitCode::done;
 }
 
-constexpr std::array actions{Action{"ls", list}, Action{"show", show}, Action{"verify", verify}, Action{"prune", prune}};
+constexpr std::array actions{Action{"ls", list}, Action{"show", show}, Action{"verify", verify},
+                             Action{"prune", prune}};
 
 std::unique_ptr<Options> declare(Arguments& arguments) {
   auto options = std::make_unique<Options>(

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/checkpoint/checkpoint.hpp"
 
-#include <annulus/version.hpp>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <annulus/version.hpp>
 
 #include <algorithm>
 #include <array>
@@ -126,30 +126,44 @@ Manifest Checkpoint::Impl::blank_manifest(const CheckpointNotes& notes, std::spa
   return manifest;
 }
 
-SaveReport Checkpoint::save(const CheckpointNotes& notes, std::span<const SavedShard> shards) {
-  const Communicator& comm = impl_->comm;
-  const Verdict checked = verdict_of([&] { checkpoint::check_saved(comm, notes, shards); });
-  agree_on_settings(comm, checkpoint::settings_hash(notes, shards), "the checkpoint to save", checked);
-  claim();
-  Manifest manifest;
-  together(comm, [&] { manifest = impl_->blank_manifest(notes, shards); });
-  GenerationWriter writer(comm, impl_->folder, std::move(manifest));
+namespace {
+
+/// Collective. Everything up to the name; the seconds are maxima over ranks.
+SaveReport run(GenerationWriter& writer, const Communicator& comm, std::span<const SavedShard> shards) {
   Stopwatch watch;
   writer.prepare();
   writer.write(shards);
   writer.sync();
-  std::array<double, 3> seconds{watch.lap(), 0, 0};
+  const double written = watch.lap();
   writer.verify();
-  seconds[1] = watch.lap();
+  const double verified = watch.lap();
   SaveReport report;
   report.path = writer.publish();
   report.bytes = writer.bytes();
-  impl_->prune(report);
-  seconds[2] = seconds[0] + seconds[1] + watch.lap();
+  std::array<double, 3> seconds{written, verified, written + verified + watch.lap()};
   comm.max(seconds);
   report.write_seconds = seconds[0];
   report.verify_seconds = seconds[1];
   report.seconds = seconds[2];
+  return report;
+}
+
+}  // namespace
+
+SaveReport Checkpoint::save(const CheckpointNotes& notes, std::span<const SavedShard> shards) {
+  const Communicator& comm = impl_->comm;
+  std::uint64_t settings = 0;
+  const Verdict checked = verdict_of([&] {
+    checkpoint::check_saved(comm, notes, shards);
+    settings = checkpoint::settings_hash(notes, shards);
+  });
+  agree_on_settings(comm, settings, "the checkpoint to save", checked);
+  claim();
+  Manifest manifest;
+  together(comm, [&] { manifest = impl_->blank_manifest(notes, shards); });
+  GenerationWriter writer(comm, impl_->folder, std::move(manifest));
+  SaveReport report = run(writer, comm, shards);
+  impl_->prune(report);
   return report;
 }
 
@@ -173,35 +187,39 @@ LoadReport Checkpoint::load(std::span<const LoadedShard> shards) const {
 }
 
 LoadReport Checkpoint::load_newest(const std::function<void(const SavedGeneration&)>& use) const {
+  const auto all = checkpoint::find_together(impl_->comm, impl_->folder);
   LoadReport report;
-  for (const FoundGeneration& found : checkpoint::find_together(impl_->comm, impl_->folder)) {
-    if (impl_->try_one(found, use, report)) return report;
+  for (const FoundGeneration& found : all) {
+    if (!found.problem.empty() || !impl_->try_one(found, use, report)) continue;
+    for (const FoundGeneration& other : all) {
+      if (!other.problem.empty() && other.step >= report.notes.step) report.skipped.push_back(other.problem);
+    }
+    return report;
+  }
+  for (const FoundGeneration& found : all) {
+    if (!found.problem.empty()) report.skipped.push_back(found.problem);
   }
   std::string why = "no folder step-NNNNNN";
   for (std::size_t i = 0; i < report.skipped.size(); ++i) why = (i == 0 ? "" : why + "; ") + report.skipped[i];
   throw InputError("'" + impl_->folder + "' holds no checkpoint that can be loaded (" + why + "); try another folder");
 }
 
-/// Collective. False if the generation is not complete or turns out to be damaged.
+/// Collective. False if a complete generation turns out to be damaged.
 bool Checkpoint::Impl::try_one(const FoundGeneration& found, const std::function<void(const SavedGeneration&)>& use,
                                LoadReport& report) const {
-  std::string problem = found.problem;
-  if (problem.empty()) {
-    try {
-      const SavedGeneration generation(std::make_unique<SavedGeneration::Impl>(GenerationReader(comm, found)));
-      use(generation);
-      report.path = generation.path();
-      report.notes = generation.notes();
-      std::array<double, 1> seconds{generation.read_seconds()};
-      comm.max(seconds);
-      report.read_seconds = seconds[0];
-      return true;
-    } catch (const DamagedCheckpointError& error) {
-      problem = error.what();
-    }
+  try {
+    const SavedGeneration generation(std::make_unique<SavedGeneration::Impl>(GenerationReader(comm, found)));
+    use(generation);
+    report.path = generation.path();
+    report.notes = generation.notes();
+    std::array<double, 1> seconds{generation.read_seconds()};
+    comm.max(seconds);
+    report.read_seconds = seconds[0];
+    return true;
+  } catch (const DamagedCheckpointError& error) {
+    report.skipped.emplace_back(error.what());
+    return false;
   }
-  report.skipped.push_back(problem);
-  return false;
 }
 
 }  // namespace annulus

@@ -1,4 +1,5 @@
-/// Checkpoints of sharded tensors: saved by all ranks, loaded on any number of ranks and in any layout with the same bits.
+/// Checkpoints of sharded tensors: saved by all ranks, loaded on any number of ranks and in any layout with the same
+/// bits.
 ///
 ///   annulus::Checkpoint checkpoint(comm, "ckpt");                                        // collective over comm
 ///   checkpoint.save({.step = 12, .plan = plan}, {{{"x", layout, x}, {"lse", layout, lse}}});
@@ -50,10 +51,10 @@ struct CheckpointOptions {
 
 struct SaveReport {
   std::string path;
-  std::uint64_t bytes = 0;    ///< of the data file
-  double write_seconds = 0;   ///< reserving, writing and syncing; maxima over ranks
-  double verify_seconds = 0;  ///< reading all of it back and comparing checksums
-  double seconds = 0;         ///< all in all
+  std::uint64_t bytes = 0;          ///< of the data file
+  double write_seconds = 0;         ///< reserving, writing and syncing; maxima over ranks
+  double verify_seconds = 0;        ///< reading all of it back and comparing checksums
+  double seconds = 0;               ///< all in all
   std::vector<std::string> pruned;  ///< older generations that are gone
   std::string prune_problem;        ///< why older ones stay though they should go; the new one is safe all the same
 };
@@ -79,9 +80,9 @@ class SavedGeneration {
   std::vector<SavedTensorInfo> tensors() const;
   double read_seconds() const;  ///< of this rank in load() and load_rows() so far
 
-  /// Collective. Reads every byte of these tensors once, verified against its checksum, and brings each row to its rank. Throws
-  /// on all ranks: InputError with what is expected and what is there, DamagedCheckpointError (the shards' contents are
-  /// then anything).
+  /// Collective. Reads every byte of these tensors once, verified against its checksum, and brings each row to its
+  /// rank. Throws on all ranks: InputError with what is expected and what is there, DamagedCheckpointError (the shards'
+  /// contents are then anything).
   void load(std::span<const LoadedShard> shards) const;
   /// Collective, with pieces of each rank's own choice, which may overlap others': for halos. Reads the granules around
   /// them, verified. `to` has the rows that the pieces name.
@@ -102,7 +103,8 @@ struct LoadReport {
   std::vector<std::string> skipped;  ///< newer generations that are damaged or incomplete, and why
 };
 
-/// A folder of generations (for loading, one of them will do). Construction and methods are collective; failures are thrown by all ranks alike.
+/// A folder of generations (for loading, one of them will do). Construction and methods are collective; failures are
+/// thrown by all ranks alike.
 class Checkpoint {
  public:
   /// Touches no file.
@@ -110,12 +112,13 @@ class Checkpoint {
   ~Checkpoint();
   Checkpoint(Checkpoint&&) noexcept;
 
-  /// Makes the folder (not its parents) and locks it until destruction: ResourceError if another job saves there. save()
-  /// does this too; call it to learn before the work that saving will be possible.
+  /// Makes the folder (not its parents) and locks it until destruction: ResourceError if another job saves there.
+  /// save() does this too; call it to learn before the work that saving will be possible.
   void claim();
 
-  /// Adds a generation. When this returns, it is on disk, verified, and found after a crash. Until then, and if this throws
-  /// (ResourceError: disk full or failing), the former generations are untouched. Replaces a generation of the same step.
+  /// Adds a generation. When this returns, it is on disk, verified, and found after a crash. Until then, and if this
+  /// throws (ResourceError: disk full or failing), the former generations are untouched. Replaces a generation of the
+  /// same step.
   SaveReport save(const CheckpointNotes& notes, std::span<const SavedShard> shards);
 
   /// Loads from the newest generation that is complete and undamaged.

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,14 +18,23 @@
 namespace annulus::checkpoint {
 namespace {
 
-[[noreturn]] void refuse_writing(const std::string& path, const char* doing, int error) {
+[[noreturn]] void refuse_writing(const std::string& path, const std::string& doing, int error) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  throw ResourceError(std::string("cannot ") + doing + " '" + path + "' (" + std::strerror(error) + "); try " +
+  throw ResourceError("cannot " + doing + " '" + path + "' (" + std::strerror(error) + "); try " +
                       (full ? "a disk with more room" : "another folder"));
 }
 
 [[noreturn]] void refuse_reading(const std::string& path, const std::string& problem) {
   throw InputError("cannot read '" + path + "' (" + problem + ")");
+}
+
+/// 0, or the error of a file system that cannot reserve: there, what is free now must do. (posix_fallocate would write
+/// a byte into every block: as slow as the data themselves.)
+int extend(int descriptor, std::uint64_t bytes) {
+  struct statvfs disk {};
+  if (fstatvfs(descriptor, &disk) != 0) return errno;
+  if (disk.f_bavail < bytes / disk.f_frsize) return ENOSPC;
+  return ftruncate(descriptor, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
 }
 
 }  // namespace
@@ -70,8 +80,10 @@ std::uint64_t DataFile::bytes() const {
 
 void DataFile::reserve(std::uint64_t bytes) const {
   if (bytes == 0) return;
-  const int error = posix_fallocate(descriptor_.get(), 0, static_cast<off_t>(bytes));
-  if (error != 0) refuse_writing(path_, ("reserve " + std::to_string(bytes) + " bytes for").c_str(), error);
+  int error = EINTR;
+  while (error == EINTR) error = fallocate(descriptor_.get(), 0, 0, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+  if (error == EOPNOTSUPP || error == ENOSYS) error = extend(descriptor_.get(), bytes);
+  if (error != 0) refuse_writing(path_, "reserve " + std::to_string(bytes) + " bytes for", error);
 }
 
 void DataFile::write(std::uint64_t offset, std::span<const std::byte> bytes) const {
@@ -97,13 +109,11 @@ void DataFile::read(std::uint64_t offset, std::span<std::byte> bytes) const {
 
 // What a file system does not take of this advice costs time and nothing else; failures to write show in sync().
 void DataFile::has_written(std::uint64_t offset, std::uint64_t bytes) const {
-  static_cast<void>(sync_file_range(descriptor_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes),
-                                    SYNC_FILE_RANGE_WRITE));
+  static_cast<void>(
+      sync_file_range(descriptor_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE));
 }
 
-void DataFile::drop_cache() const {
-  static_cast<void>(posix_fadvise(descriptor_.get(), 0, 0, POSIX_FADV_DONTNEED));
-}
+void DataFile::drop_cache() const { static_cast<void>(posix_fadvise(descriptor_.get(), 0, 0, POSIX_FADV_DONTNEED)); }
 
 void DataFile::sync() const {
   if (fsync(descriptor_.get()) != 0) refuse_writing(path_, "sync", errno);

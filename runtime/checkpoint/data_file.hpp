@@ -18,8 +18,9 @@ struct DescriptorTraits {
 };
 using Descriptor = Handle<DescriptorTraits>;
 
-/// Plain pwrite and pread instead of MPI-IO: a full disk is then an error that is reported and survived, while HDF5 1.10
-/// over Open MPI 4.1 hangs in collective writes and crashes in MPI_Finalize after independent ones that failed. All local.
+/// Plain pwrite and pread instead of MPI-IO: a full disk is then an error that is reported and survived, while
+/// HDF5 1.10 over Open MPI 4.1 hangs in collective writes and crashes in MPI_Finalize after independent ones that
+/// failed. All local.
 class DataFile {
  public:
   /// Exclusively: throws ResourceError if the file exists.
@@ -40,7 +41,8 @@ class DataFile {
   void read(std::uint64_t offset, std::span<std::byte> bytes) const;         ///< throws InputError
   /// Advice that the disk may begin with what was written there: the caller collects the next bytes meanwhile.
   void has_written(std::uint64_t offset, std::uint64_t bytes) const;
-  /// To the disk. Every rank syncs what it wrote: on a network file system its host alone holds those pages. ResourceError.
+  /// To the disk. Every rank syncs what it wrote: on a network file system its host alone holds those pages.
+  /// ResourceError.
   void sync() const;
   /// Lets the next read come from the disk, where the file system can (clean pages only, so after sync()).
   void drop_cache() const;

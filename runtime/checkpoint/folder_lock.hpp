@@ -8,8 +8,8 @@
 
 namespace annulus::checkpoint {
 
-/// Holds an flock on FOLDER/.lock for as long as it lives. The kernel releases it when the process dies, however it dies:
-/// a dead holder never blocks. Local.
+/// Holds an flock on FOLDER/.lock for as long as it lives. The kernel releases it when the process dies, however it
+/// dies: a dead holder never blocks. Local.
 class FolderLock {
  public:
   /// Waits some seconds for a holder that is about to end, then throws ResourceError that names it.

@@ -70,7 +70,8 @@ std::vector<std::string> names_in(const std::string& folder) {
   for (; !failure && entry != fs::directory_iterator(); entry.increment(failure)) {
     names.push_back(entry->path().filename().string());
   }
-  if (failure) throw InputError("cannot list '" + folder + "' (" + failure.message() + "); try the folder of a checkpoint");
+  if (failure)
+    throw InputError("cannot list '" + folder + "' (" + failure.message() + "); try the folder of a checkpoint");
   return names;
 }
 
@@ -81,17 +82,27 @@ bool goes_before(const FoundGeneration& a, const FoundGeneration& b) {
   return a.step != b.step ? a.step > b.step : a.path < b.path;
 }
 
+bool exists(const std::string& path) {
+  struct stat status {};
+  return lstat(path.c_str(), &status) == 0;
+}
+
 void remove_folder(const std::string& path) {
   std::error_code failure;
   fs::remove_all(path, failure);
   if (failure) refuse("remove", path, failure.message());
 }
 
+/// Whether a generation of the same step has come after it.
+bool is_replaced(const std::string& path) {
+  return path.ends_with(replaced_suffix) && exists(path.substr(0, path.size() - replaced_suffix.size()));
+}
+
 void rename_folder(const std::string& from, const std::string& to) {
   if (rename(from.c_str(), to.c_str()) != 0) refuse("rename to '" + to + "' the folder", from, std::strerror(errno));
 }
 
-/// A name that no other job has, in a folder that only the holder of the lock changes.
+/// A new name for each call, and one that no other job on this host has.
 std::string temporary_name(const std::string& folder, const std::string& name) {
   static int count = 0;
   return fmt::format("{}/{}{}.{}-{}", folder, leftover_prefix, name, getpid(), ++count);
@@ -147,12 +158,18 @@ std::vector<std::string> find_leftovers(const std::string& folder) {
 void make_folder(const std::string& folder) {
   if (mkdir(folder.c_str(), 0777) == 0) return sync_folder_of(folder);
   if (errno != EEXIST) refuse("make the folder", folder, std::strerror(errno));
-  if (!fs::is_directory(folder)) refuse("save to", folder, "it is no folder");
+  std::error_code failure;
+  if (!fs::is_directory(folder, failure)) refuse("save to", folder, "it is no folder");
 }
 
 NewGeneration::NewGeneration(const std::string& folder, std::int64_t step)
-    : folder_(folder), path_(temporary_name(folder, generation_name(step))), published_(folder + "/" + generation_name(step)) {
-  if (mkdir(path_.c_str(), 0777) != 0) refuse("make the folder", path_, std::strerror(errno));
+    : folder_(folder),
+      path_(temporary_name(folder, generation_name(step))),
+      published_(folder + "/" + generation_name(step)) {
+  while (mkdir(path_.c_str(), 0777) != 0) {
+    if (errno != EEXIST) refuse("make the folder", path_, std::strerror(errno));
+    path_ = temporary_name(folder, generation_name(step));  // of another host's job, where there is no lock
+  }
 }
 
 NewGeneration::~NewGeneration() {
@@ -164,22 +181,20 @@ void NewGeneration::publish(const Manifest& manifest) {
   ReplacedFile file(path_ + "/" + manifest_name);
   file.append(to_text(manifest));
   file.commit();
-  const std::string replaced = published_ + std::string(replaced_suffix);
-  const bool replaces = fs::exists(fs::symlink_status(published_));
-  if (replaces) {
+  if (exists(published_)) {
     // A folder with entries cannot be renamed over. Between the two renames the old one is found by its other name.
-    if (fs::exists(fs::symlink_status(replaced))) remove_generation(folder_, replaced);
+    const std::string replaced = published_ + std::string(replaced_suffix);
+    if (exists(replaced)) remove_generation(folder_, replaced);
     rename_folder(published_, replaced);
   }
   rename_folder(path_, published_);
   sync_folder_of(published_);
-  if (replaces) remove_generation(folder_, replaced);
 }
 
 std::vector<std::string> prune_generations(const std::string& folder, std::int64_t keep) {
   std::vector<std::string> pruned;
   for (const FoundGeneration& found : find_generations(folder)) {
-    if (!found.manifest || keep-- > 0) continue;
+    if (!is_replaced(found.path) && (!found.manifest || keep-- > 0)) continue;
     remove_generation(folder, found.path);
     pruned.push_back(found.path);
   }

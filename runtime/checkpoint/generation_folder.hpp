@@ -14,9 +14,9 @@ namespace annulus::checkpoint {
 /// A folder that bears a generation's name.
 struct FoundGeneration {
   std::string path;
-  std::int64_t step = 0;              ///< by its name
-  std::string problem;                ///< why it is not complete; empty if it is
-  std::string manifest_text;          ///< of a complete one
+  std::int64_t step = 0;      ///< by its name
+  std::string problem;        ///< why it is not complete; empty if it is
+  std::string manifest_text;  ///< of a complete one
   std::optional<Manifest> manifest;
 };
 
@@ -49,8 +49,8 @@ class NewGeneration {
   const std::string& path() const { return path_; }  ///< the temporary one
   const std::string& published_path() const { return published_; }
 
-  /// Writes the manifest, then gives the folder its name, and syncs both: from here on a crash or loss of power cannot undo
-  /// it. A generation that bore the name goes. Throws ResourceError.
+  /// Writes the manifest, then gives the folder its name, and syncs both: from here on a crash or loss of power cannot
+  /// undo it. A generation that bore the name is called step-NNNNNN.old now, until it is pruned. Throws ResourceError.
   void publish(const Manifest& manifest);
 
  private:
@@ -59,8 +59,8 @@ class NewGeneration {
   std::string published_;
 };
 
-/// Removes all but the newest `keep` complete generations and returns their paths; those without a sound manifest stay
-/// (they may be of a newer program). Throws ResourceError. Local.
+/// Removes replaced generations and all but the newest `keep` complete ones, and returns their paths; those without a
+/// sound manifest stay (they may be of a newer program). Throws ResourceError. Local.
 std::vector<std::string> prune_generations(const std::string& folder, std::int64_t keep);
 /// Only for the holder of the lock: another job may be writing them.
 void remove_leftovers(const std::string& folder);

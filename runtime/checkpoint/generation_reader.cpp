@@ -58,8 +58,9 @@ void check_fit(const DatasetRecord& dataset, const View& view, std::int64_t seq,
   const bool stats = std::is_same_v<View, RowStats>;
   const bool known = std::find(shapes.begin(), shapes.end(), dataset.shape) != shapes.end();
   if (known && dtype_of(view) == dataset.dtype && stats == (dataset.row_axis == 2)) return;
-  throw InputError(fmt::format("/{} in '{}' is {} of shape {}, wanted is {} of shape {} (checkpoints are loaded as saved)",
-                               dataset.name, path, name(dataset.dtype), dataset.shape, name(dtype_of(view)), shapes[0]));
+  throw InputError(
+      fmt::format("/{} in '{}' is {} of shape {}, wanted is {} of shape {} (checkpoints are loaded as saved)",
+                  dataset.name, path, name(dataset.dtype), dataset.shape, name(dtype_of(view)), shapes[0]));
 }
 
 }  // namespace
@@ -150,7 +151,8 @@ void GenerationReader::load_rows(const std::string& name, std::span<const Piece>
   as_damage([&] { together(comm_, [&] { read_rows(dataset(name), pieces, to); }); });
 }
 
-void GenerationReader::read_rows(const DatasetRecord& record, std::span<const Piece> pieces, const TensorView& to) const {
+void GenerationReader::read_rows(const DatasetRecord& record, std::span<const Piece> pieces,
+                                 const TensorView& to) const {
   const Granules granules = record.granules();
   const RowSpace& space = granules.space();
   const ShardRows<std::byte> rows = shard_rows(to);
@@ -190,11 +192,30 @@ std::vector<std::string> GenerationReader::own_damage(std::size_t most) const {
   return found;
 }
 
+namespace {
+
+/// Collective. All ranks' lines on rank 0, nothing elsewhere.
+std::vector<std::string> gather_lines(const Communicator& comm, const std::string& own) {
+  const auto sizes = comm.all_gather(own.size());
+  if (comm.rank() != 0) {
+    if (!own.empty()) comm.send(std::as_bytes(std::span(own)), 0, damage_tag);
+    return {};
+  }
+  std::string all = own;
+  for (int rank = 1; rank < comm.size(); ++rank) {
+    std::string text(sizes[static_cast<std::size_t>(rank)], '\0');
+    if (!text.empty()) comm.receive(std::as_writable_bytes(std::span(text)), rank, damage_tag);
+    all += text;
+  }
+  return lines_of(all);
+}
+
+}  // namespace
+
 std::vector<std::string> GenerationReader::find_damage(std::size_t most) const {
-  std::vector<std::string> found;
   std::string own;
   together(comm_, [&] {
-    found = own_damage(most);
+    std::vector<std::string> found = own_damage(most);
     // HDF5 is asked last: it can crash on a damaged file
     if (found.empty() && comm_.rank() == 0) {
       const Verdict view = verdict_of([&] { check_hdf5_view(file_->path(), manifest_); });
@@ -202,17 +223,7 @@ std::vector<std::string> GenerationReader::find_damage(std::size_t most) const {
     }
     for (const std::string& line : found) own += line + "\n";
   });
-  const auto sizes = comm_.all_gather(own.size());
-  if (comm_.rank() != 0) {
-    if (!own.empty()) comm_.send(std::as_bytes(std::span(own)), 0, damage_tag);
-    return {};
-  }
-  for (int rank = 1; rank < comm_.size(); ++rank) {
-    std::string text(sizes[static_cast<std::size_t>(rank)], '\0');
-    if (!text.empty()) comm_.receive(std::as_writable_bytes(std::span(text)), rank, damage_tag);
-    for (std::string& line : lines_of(text)) found.push_back(std::move(line));
-  }
-  return found;
+  return gather_lines(comm_, own);
 }
 
 }  // namespace annulus::checkpoint

@@ -15,20 +15,20 @@
 
 namespace annulus::checkpoint {
 
-/// Collective. What rank 0 finds at `path`: one generation, or a folder of them, in the order of find_generations(). The
-/// other ranks learn paths, steps and problems, but no manifest.
+/// Collective. What rank 0 finds at `path`: one generation, or a folder of them, in the order of find_generations().
+/// The other ranks learn paths, steps and problems, but no manifest.
 std::vector<FoundGeneration> find_together(const Communicator& comm, const std::string& path);
 
-/// Tensor bytes are read where the manifest says, without HDF5: what a hostile file makes HDF5 believe does not matter, and
-/// no other file is ever opened. Methods are collective unless they say local; what one throws, all ranks throw.
+/// Tensor bytes are read where the manifest says, without HDF5: what a hostile file makes HDF5 believe does not matter,
+/// and no other file is ever opened. Methods are collective unless they say local; what one throws, all ranks throw.
 class GenerationReader {
  public:
   /// What find_together() found, without a problem. Keeps a reference to `comm`.
   GenerationReader(const Communicator& comm, const FoundGeneration& found);
 
-  const std::string& path() const { return path_; }         ///< local
-  const Manifest& manifest() const { return manifest_; }    ///< local
-  double seconds() const { return seconds_; }               ///< local: of this rank, reading and verifying
+  const std::string& path() const { return path_; }       ///< local
+  const Manifest& manifest() const { return manifest_; }  ///< local
+  double seconds() const { return seconds_; }             ///< local: of this rank, reading and verifying
 
   void load(std::span<const LoadedShard> shards);
   void load_rows(const std::string& name, std::span<const Piece> pieces, const TensorView& to);

@@ -101,7 +101,8 @@ void GenerationWriter::verify() {
       for (std::size_t i = 0; i < layouts_.size(); ++i) verify_tensor(manifest_.datasets[i], layouts_[i]);
       if (comm_.rank() == 0) check_metadata(*file_, manifest_);
     } catch (const InputError& error) {
-      throw ResourceError(std::string(error.what()) + " right after writing (the disk may be failing); try another one");
+      throw ResourceError(std::string(error.what()) +
+                          " right after writing (the disk may be failing); try another one");
     }
   });
 }

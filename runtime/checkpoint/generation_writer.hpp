@@ -40,7 +40,7 @@ class GenerationWriter {
   const Communicator& comm_;
   std::string folder_;
   Manifest manifest_;
-  std::vector<Layout> layouts_;               ///< [dataset]
+  std::vector<Layout> layouts_;                ///< [dataset]
   std::unique_ptr<NewGeneration> generation_;  ///< on rank 0
   std::unique_ptr<DataFile> file_;
 };

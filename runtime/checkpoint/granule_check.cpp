@@ -16,8 +16,8 @@ std::string line_text(const DatasetRecord& dataset, std::int64_t line) {
   return fmt::format("batch {} head {}", line / dataset.shape[1], line % dataset.shape[1]);
 }
 
-/// Reads in pieces: while one is hashed, still in the cache, the kernel reads ahead. Two ranks at a disk of 2.8 GB/s: 2.4
-/// GB/s instead of 2.0 with whole granules (advice about the next granule, POSIX_FADV_WILLNEED, made it 1.6).
+/// Reads in pieces: while one is hashed, still in the cache, the kernel reads ahead. Two ranks at a disk of 2.8
+/// GB/s: 2.4 GB/s instead of 2.0 with whole granules (advice about the next granule, POSIX_FADV_WILLNEED, made it 1.6).
 std::uint64_t read_and_hash(const DataFile& file, std::uint64_t offset, std::span<std::byte> to) {
   constexpr std::size_t piece = std::size_t{256} << 10;
   StreamedChecksum checksum;
@@ -62,7 +62,8 @@ std::uint64_t GranuleCheck::offset(std::int64_t g) const {
 void GranuleCheck::read(std::int64_t g, std::span<std::byte> to) const {
   if (read_and_hash(file_, offset(g), to) == dataset_.checksums[static_cast<std::size_t>(g)]) return;
   throw InputError(fmt::format("/{} in '{}' is damaged: {} (bytes {} to {} of the file) differ from their checksum",
-                               dataset_.name, file_.path(), rows_text(dataset_, g), offset(g), offset(g) + to.size() - 1));
+                               dataset_.name, file_.path(), rows_text(dataset_, g), offset(g),
+                               offset(g) + to.size() - 1));
 }
 
 std::span<const std::byte> GranuleCheck::read(std::int64_t g) {
@@ -76,8 +77,9 @@ std::span<const std::byte> GranuleCheck::read(std::int64_t g) {
 void check_metadata(const DataFile& file, const Manifest& manifest) {
   for (const MetadataRecord& piece : manifest.metadata) {
     if (hash(file, piece) == piece.checksum) continue;
-    throw InputError(fmt::format("'{}' is damaged: bytes {} to {}, which describe its tensors, differ from their checksum",
-                                 file.path(), piece.offset, piece.offset + piece.bytes - 1));
+    throw InputError(
+        fmt::format("'{}' is damaged: bytes {} to {}, which describe its tensors, differ from their checksum",
+                    file.path(), piece.offset, piece.offset + piece.bytes - 1));
   }
 }
 

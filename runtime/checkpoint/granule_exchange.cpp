@@ -29,7 +29,8 @@ std::int64_t first_piece_rows(const Layout& layout, int rank) {
   return layout.pieces(rank).front().rows;
 }
 
-/// On another thread, or when asked for the result where there can be none: a rank that fails here would let others wait.
+/// On another thread, or when asked for the result where there can be none: a rank that fails here would let others
+/// wait.
 template <class Work>
 std::future<void> run_aside(Work work) {
   try {
@@ -161,15 +162,13 @@ void GranuleExchange::unpack_parcel(const Parcel& own, const ShardRows<std::byte
 }
 
 void GranuleExchange::parcel_to_granule(const Parcel& foreign, std::byte* granule) const {
-  for_each_run(foreign.peer, foreign, [&](const Run& run, const std::byte* bytes) {
-    std::memcpy(granule + run.place, bytes, bytes_of(run));
-  });
+  for_each_run(foreign.peer, foreign,
+               [&](const Run& run, const std::byte* bytes) { std::memcpy(granule + run.place, bytes, bytes_of(run)); });
 }
 
 void GranuleExchange::granule_to_parcel(const std::byte* granule, const Parcel& foreign) const {
-  for_each_run(foreign.peer, foreign, [&](const Run& run, std::byte* bytes) {
-    std::memcpy(bytes, granule + run.place, bytes_of(run));
-  });
+  for_each_run(foreign.peer, foreign,
+               [&](const Run& run, std::byte* bytes) { std::memcpy(bytes, granule + run.place, bytes_of(run)); });
 }
 
 void GranuleExchange::start_collect(std::int64_t round, const ShardRows<const std::byte>& shard) {

@@ -20,31 +20,32 @@
 namespace annulus::checkpoint {
 
 /// Works in rounds: in each, every rank is the keeper of one granule at most. All ranks know the layout, so nobody asks
-/// what is sent. Some rounds are under way at a time: rows travel while granules are written or read, and a rank whose disk
-/// is slow for a moment stops nobody. A rank stages a granule and the rows that travel in those rounds.
+/// what is sent. Some rounds are under way at a time: rows travel while granules are written or read, and a rank whose
+/// disk is slow for a moment stops nobody. A rank stages a granule and the rows that travel in those rounds.
 class GranuleExchange {
  public:
   /// Local. Keeps a reference to `comm`.
   GranuleExchange(const Communicator& comm, const Layout& layout, const Granules& granules);
 
-  /// Collective: from shards to granules. Calls take(g, bytes) for every granule that this rank keeps; the bytes are valid
-  /// during the call. `take` may not throw: others wait for this rank's rows.
+  /// Collective: from shards to granules. Calls take(g, bytes) for every granule that this rank keeps; the bytes are
+  /// valid during the call. `take` may not throw: others wait for this rank's rows.
   void collect(const ShardRows<const std::byte>& shard,
                const std::function<void(std::int64_t g, std::span<const std::byte> bytes)>& take);
-  /// Collective: from granules to shards. Calls fill(g, bytes) for every granule that this rank keeps, one at a time, on
-  /// another thread: the disk works while rows travel. `fill` may not throw, nor use MPI.
+  /// Collective: from granules to shards. Calls fill(g, bytes) for every granule that this rank keeps, one at a time,
+  /// on another thread: the disk works while rows travel. `fill` may not throw, nor use MPI.
   void hand_out(const ShardRows<std::byte>& shard,
                 const std::function<void(std::int64_t g, std::span<std::byte> bytes)>& fill);
 
  private:
-  /// Rows of one granule between this rank and another, with memory to stage them: `own` rows are in this rank's shard and
-  /// others keep the granule, `foreign` rows are in others' shards and this rank keeps it.
+  /// Rows of one granule between this rank and another, with memory to stage them: `own` rows are in this rank's shard
+  /// and others keep the granule, `foreign` rows are in others' shards and this rank keeps it.
   struct Parcel {
     int peer;
     std::int64_t granule;
     std::span<std::byte> memory;
   };
-  /// Rows at consecutive positions of one line in the shard of one rank, and where they belong in the granule, in bytes.
+  /// Rows at consecutive positions of one line in the shard of one rank, and where they belong in the granule, in
+  /// bytes.
   struct Run {
     std::int64_t line;
     std::int64_t row;
@@ -62,7 +63,8 @@ class GranuleExchange {
     std::vector<Transfer> arriving;
     std::vector<Transfer> leaving;
   };
-  static constexpr std::int64_t under_way = 4;  ///< rounds; with 2, striped shards came from two ranks' disk at 1.5 GB/s
+  static constexpr std::int64_t under_way =
+      4;  ///< rounds; with 2, striped shards came from two ranks' disk at 1.5 GB/s
   static std::size_t slot(std::int64_t round) { return static_cast<std::size_t>(round % under_way); }
 
   void start_collect(std::int64_t round, const ShardRows<const std::byte>& shard);
@@ -102,7 +104,7 @@ class GranuleExchange {
   std::vector<Layout::RowCounter> counters_;     ///< [rank]
   std::vector<std::vector<std::int64_t>> kept_;  ///< [rank][round]
   std::int64_t rounds_ = 0;
-  std::array<Buffer<std::byte>, 2> granule_;  ///< in turn: one is read while the other is handed out
+  std::array<Buffer<std::byte>, 2> granule_;      ///< in turn: one is read while the other is handed out
   std::array<Buffer<std::byte>, under_way> own_;  ///< for rounds in turn, as the next two
   std::array<Buffer<std::byte>, under_way> foreign_;
   std::array<Flight, under_way> flights_;  ///< last: what is under way ends before its memory

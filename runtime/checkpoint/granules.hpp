@@ -12,8 +12,8 @@ namespace annulus::checkpoint {
 /// Bytes of a granule at most: what a rank has to stage, whatever a manifest says. Longer rows cannot be saved.
 inline constexpr std::int64_t largest_granule = std::int64_t{16} << 20;
 
-/// A dataset in the order of the file: `lines` lines of `seq` rows. A line is a batch of [batch, seq, heads, head_dim], or
-/// one head of one batch of row statistics [batch, heads, seq].
+/// A dataset in the order of the file: `lines` lines of `seq` rows. A line is a batch of [batch, seq, heads, head_dim],
+/// or one head of one batch of row statistics [batch, heads, seq].
 struct RowSpace {
   std::int64_t lines = 0;
   std::int64_t seq = 0;
@@ -30,8 +30,8 @@ struct Segment {
   std::int64_t end = 0;
 };
 
-/// Rows of a granule for a dataset of this size: the same for every rank count and layout, so that checksums do not depend
-/// on who writes. Small datasets get small granules (all ranks have work), large ones few (short manifests).
+/// Rows of a granule for a dataset of this size: the same for every rank count and layout, so that checksums do not
+/// depend on who writes. Small datasets get small granules (all ranks have work), large ones few (short manifests).
 std::int64_t rows_per_granule(const RowSpace& space);
 
 /// Granule g is the rows [g * granule_rows, (g + 1) * granule_rows) of the dataset, counted through its lines.
@@ -67,8 +67,8 @@ class Granules {
   std::int64_t granule_rows_;
 };
 
-/// The rank that writes or reads a granule for a tensor of this layout: the one that holds its middle row where shards are
-/// long (nearly nothing travels), in turn where a granule spans several shards.
+/// The rank that writes or reads a granule for a tensor of this layout: the one that holds its middle row where shards
+/// are long (nearly nothing travels), in turn where a granule spans several shards.
 int keeper(const Granules& granules, const Layout& layout, std::int64_t g);
 
 }  // namespace annulus::checkpoint

@@ -16,14 +16,15 @@ namespace {
 using hdf5::check;
 using hdf5::Context;
 
-static_assert(std::endian::native == std::endian::little, "tensors go to the file as they lie in memory: little-endian");
+static_assert(std::endian::native == std::endian::little,
+              "tensors go to the file as they lie in memory: little-endian");
 
 using Attribute = Handle<hdf5::HidTraits<H5Aclose>>;
 
 void put_attribute(hid_t object, const char* name, hid_t type, const void* value, const Context& context) {
   const hdf5::Space scalar(check(H5Screate(H5S_SCALAR), context, "describe an attribute of"));
-  const Attribute attribute(check(H5Acreate2(object, name, type, scalar.get(), H5P_DEFAULT, H5P_DEFAULT), context,
-                                  "create an attribute in"));
+  const Attribute attribute(
+      check(H5Acreate2(object, name, type, scalar.get(), H5P_DEFAULT, H5P_DEFAULT), context, "create an attribute in"));
   check(H5Awrite(attribute.get(), type, value), context, "write an attribute of");
 }
 
@@ -62,9 +63,9 @@ std::uint64_t create_dataset(hid_t file, const DatasetRecord& dataset, const Con
   const hdf5::Properties links(check(H5Pcreate(H5P_LINK_CREATE), context, "name a dataset of"));
   check(H5Pset_create_intermediate_group(links.get(), 1), context, "name a dataset of");
   const hdf5::Properties storage = hdf5::unfilled_storage(context);
-  const hdf5::Dataset created(check(H5Dcreate2(file, dataset.name.c_str(), type.get(), space.get(), links.get(),
-                                               storage.get(), H5P_DEFAULT),
-                                    context, "create a dataset in"));
+  const hdf5::Dataset created(
+      check(H5Dcreate2(file, dataset.name.c_str(), type.get(), space.get(), links.get(), storage.get(), H5P_DEFAULT),
+            context, "create a dataset in"));
   const std::string dtype(name(dataset.dtype));  // for readers that do not know bf16 as a float type
   put_text(created.get(), "dtype", dtype, context);
   const haddr_t offset = H5Dget_offset(created.get());
@@ -103,7 +104,8 @@ void check_hdf5_view(const std::string& path, const Manifest& manifest) {
     const std::vector<StoredTensor> found = inspect_tensors(path, std::span(&dataset.name, 1));
     const bool same = found.size() == 1 && found[0].dtype == dataset.dtype && found[0].dims == dataset.shape &&
                       (dataset.space().bytes() == 0 || found[0].offset == dataset.offset);
-    if (!same) throw InputError("/" + dataset.name + " in '" + path + "' is not the tensor that the manifest describes");
+    if (!same)
+      throw InputError("/" + dataset.name + " in '" + path + "' is not the tensor that the manifest describes");
   }
 }
 

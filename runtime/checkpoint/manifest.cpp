@@ -166,7 +166,8 @@ Manifest from_json(const Json& json) {
   manifest.seed = json.at("seed").get<std::uint64_t>();
   manifest.plan = json.at("plan").get<std::string>();
   const Json& file = json.at("file");
-  if (file.at("name").get<std::string>() != data_name) refuse("its data are in another file than " + std::string(data_name));
+  if (file.at("name").get<std::string>() != data_name)
+    refuse("its data are in another file than " + std::string(data_name));
   manifest.file_bytes = static_cast<std::uint64_t>(size_at(file, "bytes"));
   for (const Json& metadata : file.at("metadata")) manifest.metadata.push_back(parse_metadata(metadata));
   for (const Json& dataset : json.at("datasets")) manifest.datasets.push_back(parse_dataset(dataset));
@@ -212,18 +213,19 @@ std::vector<MetadataRecord> metadata_between(const std::vector<DatasetRecord>& d
 }
 
 std::string to_text(const Manifest& manifest) {
-  const Json json = {{"format", format_name},
-                     {"format_version", format_version},
-                     {"step", manifest.step},
-                     {"sequence", manifest.sequence},
-                     {"created", manifest.created},
-                     {"program_version", manifest.program_version},
-                     {"ranks", manifest.ranks},
-                     {"seed", manifest.seed},
-                     {"plan", manifest.plan},
-                     {"complete", true},
-                     {"file", {{"name", data_name}, {"bytes", manifest.file_bytes}, {"metadata", list_of(manifest.metadata)}}},
-                     {"datasets", list_of(manifest.datasets)}};
+  const Json json = {
+      {"format", format_name},
+      {"format_version", format_version},
+      {"step", manifest.step},
+      {"sequence", manifest.sequence},
+      {"created", manifest.created},
+      {"program_version", manifest.program_version},
+      {"ranks", manifest.ranks},
+      {"seed", manifest.seed},
+      {"plan", manifest.plan},
+      {"complete", true},
+      {"file", {{"name", data_name}, {"bytes", manifest.file_bytes}, {"metadata", list_of(manifest.metadata)}}},
+      {"datasets", list_of(manifest.datasets)}};
   std::string text = json.dump(2);
   text.resize(text.size() - 2);  // without the closing "\n}"
   text += ",\n";

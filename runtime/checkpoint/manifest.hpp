@@ -46,7 +46,7 @@ struct Manifest {
   std::int64_t sequence = 0;  ///< grows with every generation of a folder: the largest is the newest
   std::string created;        ///< UTC, ISO 8601
   std::string program_version;
-  int ranks = 1;              ///< that saved it
+  int ranks = 1;  ///< that saved it
   std::uint64_t seed = 0;
   std::string plan;
   std::uint64_t file_bytes = 0;

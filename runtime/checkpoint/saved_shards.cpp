@@ -9,13 +9,15 @@
 #include <set>
 #include <string>
 
+#include "kernels/base/checked.hpp"
 #include "runtime/checkpoint/tensor_name.hpp"
 
 namespace annulus::checkpoint {
 namespace {
 
 std::vector<std::int64_t> shape_of(const ConstTensorView& view, const SavedShard& shard) {
-  if (shard.merge_heads) return {view.batch, shard.layout.seq_len(), view.heads * view.head_dim};
+  const auto width = [&] { return static_cast<std::int64_t>(checked_product({view.heads, view.head_dim})); };
+  if (shard.merge_heads) return {view.batch, shard.layout.seq_len(), width()};
   return {view.batch, shard.layout.seq_len(), view.heads, view.head_dim};
 }
 std::vector<std::int64_t> shape_of(const ConstRowStats& stats, const SavedShard& shard) {
@@ -25,30 +27,30 @@ std::vector<std::int64_t> shape_of(const ConstRowStats& stats, const SavedShard&
 DType dtype_of(const ConstTensorView& view) { return view.dtype; }
 DType dtype_of(const ConstRowStats&) { return DType::f32; }
 
-void check_extents(const std::string& name, std::int64_t rows, const std::vector<std::int64_t>& extents) {
-  for (const std::int64_t extent : extents) {
-    if (extent < 0) throw UsageError(fmt::format("tensor '{}' has a negative extent; try its true shape", name));
-  }
-  if (rows < 0) throw UsageError(fmt::format("tensor '{}' has a negative number of rows", name));
-}
+bool has_extents(const ConstTensorView& view) { return view.batch >= 0 && view.heads >= 0 && view.head_dim >= 0; }
+bool has_extents(const ConstRowStats& stats) { return stats.batch >= 0 && stats.heads >= 0; }
 
 void check_shard(const Communicator& comm, const SavedShard& shard) {
   if (!is_tensor_name(shard.name)) {
-    throw UsageError(fmt::format("'{}' cannot name a tensor (letters, digits, '_', '-', '.', '/' between groups can); try "
-                                 "'layers/000012/x'",
-                                 shard.name));
+    throw UsageError(
+        fmt::format("'{}' cannot name a tensor (letters, digits, '_', '-', '.', '/' between groups can); try "
+                    "'layers/000012/x'",
+                    shard.name));
   }
   const std::int64_t rows = std::visit([](const auto& view) { return view.rows; }, shard.rows);
   if (shard.layout.ranks() != comm.size() || rows != shard.layout.rows(comm.rank())) {
     throw UsageError(fmt::format("{} rows of '{}' do not fit its layout over {} ranks; try the layout's own rows", rows,
                                  shard.name, shard.layout.ranks()));
   }
-  check_extents(shard.name, rows, std::visit([&](const auto& view) { return shape_of(view, shard); }, shard.rows));
+  if (!std::visit([](const auto& view) { return has_extents(view); }, shard.rows)) {
+    throw UsageError(fmt::format("tensor '{}' has a negative extent; try its true shape", shard.name));
+  }
   const std::int64_t row_bytes = record_of(shard).space().row_bytes;
   if (row_bytes > largest_granule) {
-    throw UsageError(fmt::format("a row of '{}' has {} bytes (checksums cover whole rows of 16 MiB at most); try splitting "
-                                 "the tensor by heads",
-                                 shard.name, row_bytes));
+    throw UsageError(
+        fmt::format("a row of '{}' has {} bytes (checksums cover whole rows of 16 MiB at most); try splitting "
+                    "the tensor by heads",
+                    shard.name, row_bytes));
   }
 }
 
@@ -56,7 +58,8 @@ void check_shard(const Communicator& comm, const SavedShard& shard) {
 void check_names(std::span<const SavedShard> shards) {
   std::set<std::string> names;
   for (const SavedShard& shard : shards) {
-    if (!names.insert(shard.name).second) throw UsageError("two tensors are named '" + shard.name + "'; try other names");
+    if (!names.insert(shard.name).second)
+      throw UsageError("two tensors are named '" + shard.name + "'; try other names");
   }
   for (const SavedShard& shard : shards) {
     for (std::size_t end = shard.name.find('/'); end != std::string::npos; end = shard.name.find('/', end + 1)) {
@@ -97,7 +100,8 @@ std::uint64_t settings_hash(const CheckpointNotes& notes, std::span<const SavedS
   for (const SavedShard& shard : shards) {
     const auto shape = std::visit([&](const auto& view) { return shape_of(view, shard); }, shard.rows);
     const auto dtype = std::visit([](const auto& view) { return dtype_of(view); }, shard.rows);
-    text += fmt::format("{} {} {} {} {}\n", shard.name, name(dtype), shape, name(shard.layout.kind()), shard.layout.stripe());
+    text += fmt::format("{} {} {} {} {}\n", shard.name, name(dtype), shape, name(shard.layout.kind()),
+                        shard.layout.stripe());
   }
   return checksum_of(std::as_bytes(std::span(text)));
 }

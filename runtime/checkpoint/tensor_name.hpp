@@ -6,7 +6,8 @@
 
 namespace annulus::checkpoint {
 
-/// "x", "layers/000012/x": parts of letters, digits, '_', '-' and '.', none of them "." or "..", 200 characters at most.
+/// "x", "layers/000012/x": parts of letters, digits, '_', '-' and '.', none of them "." or "..", 200 characters at
+/// most.
 inline bool is_tensor_name(std::string_view name) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./";
   if (name.empty() || name.size() > 200 || name.find_first_not_of(allowed) != std::string_view::npos) return false;

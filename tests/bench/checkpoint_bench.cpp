@@ -110,9 +110,10 @@ int main(int argc, char** argv) {
     Rates best;
     for (int i = 0; i < repetitions; ++i) measure(bench, kind, best);
     if (session.world().rank() != 0) continue;
-    fmt::print("{:<11} write {:.2f} of {:.2f} GB/s ({:.0f} %), read {:.2f} of {:.2f} GB/s ({:.0f} %), verify {:.2f} GB/s\n",
-               name(kind), best.write, best.plain_write, 100 * best.write / best.plain_write, best.read, best.plain_read,
-               100 * best.read / best.plain_read, best.verify);
+    fmt::print(
+        "{:<11} write {:.2f} of {:.2f} GB/s ({:.0f} %), read {:.2f} of {:.2f} GB/s ({:.0f} %), verify {:.2f} GB/s\n",
+        name(kind), best.write, best.plain_write, 100 * best.write / best.plain_write, best.read, best.plain_read,
+        100 * best.read / best.plain_read, best.verify);
   }
   return 0;
 }

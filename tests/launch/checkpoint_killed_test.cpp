@@ -1,5 +1,5 @@
-/// SIGKILL at random moments of a save loop: what was reported as saved is there afterwards, bit for bit, and a dead job's
-/// lock stops nobody.
+/// SIGKILL at random moments of a save loop: what was reported as saved is there afterwards, bit for bit, and a dead
+/// job's lock stops nobody.
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -86,7 +86,8 @@ class Job {
     dup2(out, 1);
     dup2(out, 2);
     const std::string line = "exec " ANNULUS_TEST_LAUNCHER " " ANNULUS_TEST_LAUNCHER_FLAGS " " ANNULUS_TEST_NUMPROC_FLAG
-                             " 3 " ANNULUS_TEST_SAVER " save '" + folder_ + "'";
+                             " 3 " ANNULUS_TEST_SAVER " save '" +
+                             folder_ + "'";
     execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
     _exit(127);
   }

@@ -1,5 +1,5 @@
-/// Saves generation after generation until it is killed; `three` saves three; `check` loads the newest and compares every bit.
-/// Usage: checkpoint_saver save|three|check FOLDER
+/// Saves generation after generation until it is killed; `three` saves three; `check` loads the newest and compares
+/// every bit. Usage: checkpoint_saver save|three|check FOLDER
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 

@@ -95,7 +95,8 @@ TEST_F(CheckpointCommand, PrunesAllButTheNewest) {
   fs::remove(path_ + "/step-000002/manifest.json");
   fs::create_directory(path_ + "/.tmp-step-000004.1-1");
   EXPECT_EQ(checkpoint(plainly, {"prune", path_, "--keep", "1"}).code, 0);
-  EXPECT_EQ(names(), (std::set<std::string>{".lock", "step-000002", "step-000003"})) << "the unknown stays, leftovers go";
+  EXPECT_EQ(names(), (std::set<std::string>{".lock", "step-000002", "step-000003"}))
+      << "the unknown stays, leftovers go";
 }
 
 TEST_F(CheckpointCommand, DoesNotPruneWhereAnotherJobSaves) {

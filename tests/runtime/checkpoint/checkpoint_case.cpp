@@ -21,7 +21,8 @@ constexpr int padding = 0xa5;
 
 std::uint64_t word(std::uint64_t seed, std::int64_t tensor, std::int64_t line, std::int64_t pos, std::int64_t i) {
   std::uint64_t mixed = mix(seed);
-  for (const std::int64_t coordinate : {tensor, line, pos, i}) mixed = mix(mixed ^ static_cast<std::uint64_t>(coordinate));
+  for (const std::int64_t coordinate : {tensor, line, pos, i})
+    mixed = mix(mixed ^ static_cast<std::uint64_t>(coordinate));
   return mixed;
 }
 
@@ -60,7 +61,8 @@ void CheckpointCase::for_each_element(std::uint64_t seed, Visit&& visit) const {
 }
 
 void CheckpointCase::fill(std::uint64_t seed) {
-  for_each_element(seed, [](void* memory, std::size_t bytes, std::uint64_t bits) { std::memcpy(memory, &bits, bytes); });
+  for_each_element(seed,
+                   [](void* memory, std::size_t bytes, std::uint64_t bits) { std::memcpy(memory, &bits, bytes); });
 }
 
 std::int64_t CheckpointCase::wrong(std::uint64_t seed) const {

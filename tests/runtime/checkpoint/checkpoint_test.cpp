@@ -116,7 +116,7 @@ TEST_F(CheckpointTest, KeepsTheNewestInTheOrderOfSaving) {
     pruned.insert(pruned.end(), report.pruned.begin(), report.pruned.end());
   }
   EXPECT_EQ(checkpoint.load(shards.loaded()).notes.step, 5);
-  EXPECT_EQ(pruned, std::vector<std::string>{folder_ / "ckpt/step-000003"});
+  EXPECT_EQ(pruned, (std::vector{folder_ / "ckpt/step-000003", folder_ / "ckpt/step-000005.old"}));
   comm_.barrier();
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder_ / "ckpt")) names.insert(entry.path().filename());
@@ -189,9 +189,11 @@ TEST_F(CheckpointTest, RefusesWhatCannotBeSavedBeforeItTouchesAnything) {
   said(refusal({}, with([](auto& tensors) { tensors[0].name = "../x"; })), "cannot name a tensor");
   said(refusal({}, with([](auto& tensors) { tensors[1].name = tensors[0].name; })), "two tensors are named");
   said(refusal({}, with([](auto& tensors) { tensors[1].name = tensors[0].name + "/y"; })), "and the group of");
-  said(refusal({}, with([&](auto& tensors) { tensors[0].layout = Layout(LayoutKind::zigzag, seq + 999, comm_.size()); })),
+  said(refusal({},
+               with([&](auto& tensors) { tensors[0].layout = Layout(LayoutKind::zigzag, seq + 999, comm_.size()); })),
        "do not fit its layout");
-  said(refusal({}, with([](auto& tensors) { std::get<ConstTensorView>(tensors[0].rows).head_dim = 5'000'000; })), "16 MiB");
+  said(refusal({}, with([](auto& tensors) { std::get<ConstTensorView>(tensors[0].rows).head_dim = 5'000'000; })),
+       "16 MiB");
   EXPECT_FALSE(std::filesystem::exists(folder_ / "ckpt"));
 }
 
@@ -229,6 +231,17 @@ TEST_F(CheckpointTest, PassesOnWhatItsUserThrows) {
   };
   EXPECT_THROW(Checkpoint(comm_.raw(), folder_ / "ckpt").load_newest(use), UsageError);
   EXPECT_EQ(calls, 1);
+}
+
+TEST_F(CheckpointTest, SpeaksOfNoOlderDamage) {
+  save(comm_, 4, 1);
+  save(comm_, 6, 2);
+  if (comm_.rank() == 0) std::filesystem::remove(folder_ / "ckpt/step-000004/manifest.json");
+  comm_.barrier();
+  const CheckpointCase found(layout(LayoutKind::zigzag, comm_), comm_.rank());
+  const LoadReport report = Checkpoint(comm_.raw(), folder_ / "ckpt").load(found.loaded());
+  EXPECT_EQ(report.notes.step, 6);
+  EXPECT_TRUE(report.skipped.empty());
 }
 
 TEST_F(CheckpointTest, LeavesNothingOpen) {

@@ -76,29 +76,45 @@ Damage flipped(const char* name, const std::string& dataset, std::int64_t at, co
 void shorten(const std::string& path, std::uintmax_t by) { fs::resize_file(path, fs::file_size(path) - by); }
 
 const std::vector<Damage> damages{
-    in_data("missing", [](const std::string& path) { fs::remove(path); }, "No such file"),
-    in_data("one_byte_short", [](const std::string& path) { shorten(path, 1); }, "bytes, its manifest says"),
-    in_data("half", [](const std::string& path) { shorten(path, fs::file_size(path) / 2); }, "manifest says"),
-    in_data("empty", [](const std::string& path) { fs::resize_file(path, 0); }, "has 0 bytes"),
-    in_data("one_byte_long", [](const std::string& path) { fs::resize_file(path, fs::file_size(path) + 1); }, "manifest"),
-    in_data("zeros", instead([](const std::string& path) { write(path, ""), fs::resize_file(path, 6327296); }), "damaged"),
+    in_data(
+        "missing", [](const std::string& path) { fs::remove(path); }, "No such file"),
+    in_data(
+        "one_byte_short", [](const std::string& path) { shorten(path, 1); }, "bytes, its manifest says"),
+    in_data(
+        "half", [](const std::string& path) { shorten(path, fs::file_size(path) / 2); }, "manifest says"),
+    in_data(
+        "empty", [](const std::string& path) { fs::resize_file(path, 0); }, "has 0 bytes"),
+    in_data(
+        "one_byte_long", [](const std::string& path) { fs::resize_file(path, fs::file_size(path) + 1); }, "manifest"),
+    in_data("zeros", instead([](const std::string& path) { write(path, ""), fs::resize_file(path, 6327296); }),
+            "damaged"),
     in_data("directory", instead([](const std::string& path) { fs::create_directory(path); }), "no regular file"),
     in_data("pipe", instead([](const std::string& path) { mkfifo(path.c_str(), 0600); }), "no regular file"),
     in_data("link_to_itself", instead([](const std::string& path) { fs::create_symlink(path, path); }), "link"),
-    in_data("link_elsewhere", instead([](const std::string& path) { fs::create_symlink("/etc/passwd", path); }), "link"),
-    in_data("flip_in_superblock", [](const std::string& path) { test::flip_byte(path, 9); }, "describe its tensors"),
-    in_data("flip_in_headers", [](const std::string& path) { test::flip_byte(path, 800); }, "describe its tensors"),
+    in_data("link_elsewhere", instead([](const std::string& path) { fs::create_symlink("/etc/passwd", path); }),
+            "link"),
+    in_data(
+        "flip_in_superblock", [](const std::string& path) { test::flip_byte(path, 9); }, "describe its tensors"),
+    in_data(
+        "flip_in_headers", [](const std::string& path) { test::flip_byte(path, 800); }, "describe its tensors"),
     flipped("flip_in_q", "layers/000003/q", 7, "/layers/000003/q"),
     flipped("flip_in_lse", "layers/000003/lse", 7, "/layers/000003/lse"),
     flipped("flip_in_x", "layers/000003/x", 0, "rows 0 to 407 of batch 0"),
     flipped("flip_at_the_end", "layers/000003/x", 2 * 1031 * 2560 - 1, "rows 1009 to 1030 of batch 1"),
-    in_manifest("no_manifest", [](const std::string& path) { fs::remove(path); }, "No such file"),
-    in_manifest("empty_manifest", [](const std::string& path) { fs::resize_file(path, 0); }, "no sound manifest"),
-    in_manifest("half_a_manifest", [](const std::string& path) { shorten(path, fs::file_size(path) / 2); }, "no sound"),
-    in_manifest("manifest_cut", [](const std::string& path) { shorten(path, 3); }, "no sound manifest"),
-    in_manifest("endless_manifest", [](const std::string& path) { fs::resize_file(path, 1LL << 40); }, "longer than"),
-    in_manifest("deep_manifest", [](const std::string& path) { write(path, std::string(1 << 20, '[')); }, "no sound"),
-    in_manifest("manifest_is_a_list", [](const std::string& path) { write(path, "[1]"); }, "no sound manifest"),
+    in_manifest(
+        "no_manifest", [](const std::string& path) { fs::remove(path); }, "No such file"),
+    in_manifest(
+        "empty_manifest", [](const std::string& path) { fs::resize_file(path, 0); }, "no sound manifest"),
+    in_manifest(
+        "half_a_manifest", [](const std::string& path) { shorten(path, fs::file_size(path) / 2); }, "no sound"),
+    in_manifest(
+        "manifest_cut", [](const std::string& path) { shorten(path, 3); }, "no sound manifest"),
+    in_manifest(
+        "endless_manifest", [](const std::string& path) { fs::resize_file(path, 1LL << 40); }, "longer than"),
+    in_manifest(
+        "deep_manifest", [](const std::string& path) { write(path, std::string(1 << 20, '[')); }, "no sound"),
+    in_manifest(
+        "manifest_is_a_list", [](const std::string& path) { write(path, "[1]"); }, "no sound manifest"),
     in_manifest("manifest_is_a_pipe", instead([](const std::string& path) { mkfifo(path.c_str(), 0600); }), "regular"),
     in_manifest("manifest_is_a_link", instead([](const std::string& path) { fs::create_symlink("/etc/passwd", path); }),
                 "link"),
@@ -266,8 +282,9 @@ TEST_F(DamagedCheckpoint, LeadsToNoOtherFile) {
     });
     const auto lines = damage_in(comm_, newer_);
     if (comm_.rank() == 0) {
-      ASSERT_EQ(lines.size(), 1U);
-      EXPECT_NE(lines[0].find("is a link to somewhere else"), std::string::npos) << lines[0];
+      EXPECT_EQ(lines.size(), 1U);
+      for (const std::string& line : lines)
+        EXPECT_NE(line.find("is a link to somewhere else"), std::string::npos) << line;
     }
     Checkpoint(comm_.raw(), path_).load(found_.loaded());
     EXPECT_EQ(found_.wrong(2), 0) << "loading reads what was saved, whatever HDF5 would see";

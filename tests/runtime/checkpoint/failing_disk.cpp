@@ -19,6 +19,7 @@ int first_failure = 0;
 annulus::test::Fault kind{};
 int calls = 0;
 bool failed = false;
+bool cannot_reserve = false;
 
 bool is_watched(const char* path) { return !watched.empty() && std::string(path).starts_with(watched); }
 bool is_watched(int descriptor) {
@@ -31,10 +32,16 @@ bool is_watched(int descriptor) {
 /// Counts a call; true if it is to fail.
 template <class File>
 bool fails(File file) {
-  if (!is_watched(file) || ++calls < first_failure) return false;
+  if (kind == annulus::test::Fault::lie || !is_watched(file) || ++calls < first_failure) return false;
   if (calls > first_failure && kind == annulus::test::Fault::once) return false;
   failed = true;
   errno = ENOSPC;
+  return true;
+}
+
+bool lies(int file) {
+  if (kind != annulus::test::Fault::lie || !is_watched(file) || ++calls != first_failure) return false;
+  failed = true;
   return true;
 }
 
@@ -55,8 +62,11 @@ void fail_disk(const std::string& folder, int n, Fault fault) {
   failed = false;
 }
 
+void disk_cannot_reserve() { cannot_reserve = true; }
+
 bool repair_disk() {
   watched.clear();
+  cannot_reserve = false;
   return failed;
 }
 
@@ -72,20 +82,28 @@ int open(const char* path, int flags, ...) {
   if ((flags & O_CREAT) != 0 && fails(path)) return -1;
   return next<int(const char*, int, ...)>("open")(path, flags, mode);
 }
-int mkdir(const char* path, mode_t mode) {
+int mkdir(const char* path, mode_t mode) noexcept {
   return fails(path) ? -1 : next<int(const char*, mode_t)>("mkdir")(path, mode);
 }
-int posix_fallocate(int file, off_t offset, off_t bytes) {
-  return fails(file) ? ENOSPC : next<int(int, off_t, off_t)>("posix_fallocate")(file, offset, bytes);
+int fallocate(int file, int mode, off_t offset, off_t bytes) {
+  if (cannot_reserve && is_watched(file)) {
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  return fails(file) ? -1 : next<int(int, int, off_t, off_t)>("fallocate")(file, mode, offset, bytes);
+}
+int ftruncate(int file, off_t bytes) noexcept {
+  return fails(file) ? -1 : next<int(int, off_t)>("ftruncate")(file, bytes);
 }
 ssize_t write(int file, const void* bytes, size_t size) {
   return fails(file) ? -1 : next<ssize_t(int, const void*, size_t)>("write")(file, bytes, size);
 }
 ssize_t pwrite(int file, const void* bytes, size_t size, off_t offset) {
+  if (lies(file)) return static_cast<ssize_t>(size);
   return fails(file) ? -1 : next<ssize_t(int, const void*, size_t, off_t)>("pwrite")(file, bytes, size, offset);
 }
 int fsync(int file) { return fails(file) ? -1 : next<int(int)>("fsync")(file); }
-int rename(const char* from, const char* to) {
+int rename(const char* from, const char* to) noexcept {
   return fails(from) ? -1 : next<int(const char*, const char*)>("rename")(from, to);
 }
 

@@ -14,24 +14,27 @@ using Cell = std::uint32_t;  // a row is two of them, apart by one in memory
 
 constexpr std::int64_t row_bytes = 2 * sizeof(Cell);
 
-Cell cell(std::int64_t line, std::int64_t pos, int part) {
-  return static_cast<Cell>(line * 1000 + pos * 2 + part + 1);
-}
+Cell cell(std::int64_t line, std::int64_t pos, int part) { return static_cast<Cell>(line * 1000 + pos * 2 + part + 1); }
 
-/// [line][row][2 cells, padded to 3], or dense rows.
+/// [line][row][2 cells], with a third cell per row as padding or without, and one cell of padding per line.
 struct Shard {
   Shard(std::int64_t lines, const Layout& layout, int rank, bool dense)
-      : rows(layout.rows(rank)), parts(dense ? 2 : 3), cells(static_cast<std::size_t>(lines * rows * parts)) {}
+      : rows(layout.rows(rank)),
+        parts(dense ? 2 : 3),
+        line_cells(rows * parts + 1),
+        cells(static_cast<std::size_t>(lines * line_cells)) {}
   template <class Byte>
   ShardRows<Byte> view(Byte* data) const {
     const std::int64_t row_stride = parts * static_cast<std::int64_t>(sizeof(Cell));
-    return {data, 1, rows * row_stride, 0, row_stride, 2, sizeof(Cell), sizeof(Cell)};
+    return {data,         1,           line_cells * static_cast<std::int64_t>(sizeof(Cell)), 0, row_stride, 2,
+            sizeof(Cell), sizeof(Cell)};
   }
   Cell& at(std::int64_t line, std::int64_t row, int part) {
-    return cells[static_cast<std::size_t>((line * rows + row) * parts + part)];
+    return cells[static_cast<std::size_t>(line * line_cells + row * parts + part)];
   }
   std::int64_t rows;
   std::int64_t parts;
+  std::int64_t line_cells;
   std::vector<Cell> cells;
 };
 
@@ -62,7 +65,8 @@ std::vector<Case> cases(int ranks) {
 
 std::string text(const Case& c) {
   return std::to_string(c.space.lines) + " lines of " + std::to_string(c.space.seq) + " in granules of " +
-         std::to_string(c.granule_rows) + ", " + std::string(name(c.layout.kind())) + (c.dense ? ", dense" : ", padded");
+         std::to_string(c.granule_rows) + ", " + std::string(name(c.layout.kind())) +
+         (c.dense ? ", dense" : ", padded");
 }
 
 class GranuleExchangeTest : public testing::Test {
@@ -131,8 +135,9 @@ TEST_F(GranuleExchangeTest, HandsEveryRowToItsOwner) {
     for_each_own_cell(c, [&](std::int64_t line, std::int64_t row, std::int64_t pos, int part) {
       EXPECT_EQ(shard.at(line, row, part), cell(line, pos, part));
     });
-    for (std::int64_t row = 0; !c.dense && row < c.space.lines * shard.rows; ++row) {
-      EXPECT_EQ(shard.at(0, row, 2), 0U) << "padding was touched";
+    for (std::int64_t line = 0; line < c.space.lines; ++line) {
+      EXPECT_EQ(shard.at(line, shard.rows, 0), 0U) << "padding was touched";
+      for (std::int64_t row = 0; !c.dense && row < shard.rows; ++row) EXPECT_EQ(shard.at(line, row, 2), 0U) << row;
     }
   }
 }

@@ -80,7 +80,8 @@ TEST(Granules, StayWithTheirRows) {
 }
 
 TEST(TensorName, IsAPathOfPlainParts) {
-  for (const char* good : {"x", "layers/000012/x", "a-b_c.d/E", "..x", "x.."}) EXPECT_TRUE(is_tensor_name(good)) << good;
+  for (const char* good : {"x", "layers/000012/x", "a-b_c.d/E", "..x", "x.."})
+    EXPECT_TRUE(is_tensor_name(good)) << good;
   for (const char* bad : {"", "/", "/x", "x/", "a//b", ".", "..", "a/../b", "a/.", "a b", "\xc3\xa9", "a\nb", "a\\b"}) {
     EXPECT_FALSE(is_tensor_name(bad)) << bad;
   }
