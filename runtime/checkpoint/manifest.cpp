@@ -20,6 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::string_view format_name = "annulus checkpoint";
+constexpr int deepest_level = 8;  ///< of nesting; a manifest has 4
 constexpr std::string_view own_checksum_line = "\n  \"manifest_xxh64\": ";
 
 Json to_json(const DatasetRecord& dataset) {
@@ -148,6 +149,15 @@ void check_format(const Json& json) {
   }
 }
 
+/// Stops at the first bracket that nests too deep: hostile text gets no memory for the rest.
+Json parse_flat(const std::string& text) {
+  const auto shallow = [](int depth, Json::parse_event_t, const Json&) {
+    if (depth > deepest_level) refuse("it is nested deeper than manifests are");
+    return true;
+  };
+  return Json::parse(text, shallow);
+}
+
 /// A date or a version: short, and safe to print.
 std::string parse_label(const Json& json) {
   const auto text = json.get<std::string>();
@@ -235,7 +245,7 @@ std::string to_text(const Manifest& manifest) {
 
 Manifest parse_manifest(const std::string& text, const std::string& path) {
   try {
-    const Json json = Json::parse(text);
+    const Json json = parse_flat(text);
     check_format(json);
     check_own_checksum(text);
     if (!json.at("complete").get<bool>()) refuse("it says that the generation is not complete");

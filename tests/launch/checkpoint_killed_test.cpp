@@ -22,8 +22,6 @@
 namespace annulus {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 /// Numbers behind `word` in the lines of a log.
 std::vector<int> numbers_behind(const std::string& word, const std::string& path) {
   std::vector<int> numbers;
@@ -53,9 +51,9 @@ class Job {
 
   std::vector<int> saved() const { return numbers_behind("saved", log_); }
   std::string log() const { return content(log_); }
-  bool save_something() const {
-    const auto deadline = Clock::now() + std::chrono::seconds(30);
-    while (saved().empty() && Clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  /// False if the job ended before.
+  bool save_something() {
+    while (saved().empty() && running()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     return !saved().empty();
   }
   void kill_launcher() const {
@@ -80,6 +78,10 @@ class Job {
     std::stringstream text;
     text << std::ifstream(path).rdbuf();
     return text.str();
+  }
+  bool running() {
+    if (launcher_ && waitpid(*launcher_, nullptr, WNOHANG) != 0) launcher_.reset();
+    return launcher_.has_value();
   }
   [[noreturn]] void become_launcher() const {
     const int out = open(log_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);

