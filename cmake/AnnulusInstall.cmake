@@ -15,6 +15,8 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/runtime ${PROJECT_SOURCE_DIR}/kernels
         FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl.hpp" EXCLUDE
         PATTERN runtime/checkpoint EXCLUDE PATTERN runtime/stack EXCLUDE
         PATTERN kernels/cuda EXCLUDE PATTERN kernels/reference EXCLUDE PATTERN kernels/simd EXCLUDE)
+install(FILES ${PROJECT_SOURCE_DIR}/runtime/checkpoint/checkpoint.hpp
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/annulus/runtime/checkpoint)
 install(DIRECTORY ${PROJECT_BINARY_DIR}/include/annulus DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/AnnulusConfig.cmake.in ${PROJECT_BINARY_DIR}/AnnulusConfig.cmake

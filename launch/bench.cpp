@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "kernels/kernel_table.hpp"
+#include "launch/bench_io.hpp"
 #include "launch/bench_kernel.hpp"
 #include "launch/bench_ring.hpp"
 #include "launch/bench_targets.hpp"
@@ -26,6 +27,9 @@ using kernels::Direction;
 
 constexpr std::int64_t most_samples = 100'000;
 constexpr std::int64_t most_window_samples = 7;  ///< dense calls over 8 windows of rows take their time
+constexpr std::int64_t most_io_samples = 9;      ///< each writes and reads all bytes twice
+constexpr std::int64_t fewest_io_bytes = std::int64_t{1} << 20;
+constexpr std::int64_t default_io_bytes = std::int64_t{256} << 20;
 
 struct BenchOptions {
   AttentionOptions attention;
@@ -35,6 +39,8 @@ struct BenchOptions {
   std::int64_t samples = 25;
   bool compare = false;
   std::int64_t window = 0;  ///< 0: none, or 1024 and 256 with --compare
+  std::string io_folder;      ///< empty: no rates of checkpoints
+  std::int64_t io_bytes = 0;  ///< of a rank; 0: default_io_bytes
 
   bool all_backends() const { return attention.backend == "all"; }
   std::vector<DType> dtypes() const {
@@ -65,13 +71,18 @@ std::unique_ptr<Options> declare(BenchOptions& target) {
                                            "the same moments (medians, and the spread between the 10th and 90th "
                                            "percentile); and with several ranks the ring,\n"
                                            "causal and zigzag, against one rank on the same sequence. --backend all "
-                                           "compares all that run here but reference.");
+                                           "compares all that run here but reference.\n"
+                                           "With --checkpoint-folder also how near checkpoints come to that disk.");
   options->size("rows", "N", target.rows, 1, "queries and keys of each rank (default 1536)");
   options->size("heads", "H", target.heads, 1, "query, key and value heads (default 2)");
   options->size("head-dim", "D", target.head_dim, 1, "channels of a head, 1 to 256 (default: 64 and 128)");
   options->size("samples", "K", target.samples, 1, "measurements behind each figure (default 25)");
   options->size("sliding-window", "W", target.window, 1,
                 "also the useful rate of a window of W tokens against the dense mask (with --compare: 1024 and 256)");
+  options->text("checkpoint-folder", "DIR", target.io_folder,
+                "also what saving and loading a checkpoint there reach of plain pwrite and fsync, and of pread");
+  options->size("checkpoint-bytes", "N", target.io_bytes, fewest_io_bytes,
+                "bytes of each rank in that checkpoint (default 256M); all ranks' must fit into DIR");
   options->flag("compare", target.compare, "print what should be reached beside what was measured; implies --backward");
   add_execution_options(*options, target.attention);
   return options;
@@ -118,6 +129,16 @@ std::vector<WindowShape> window_shapes(const BenchOptions& options) {
   return shapes;
 }
 
+std::vector<IoShape> io_shapes(const BenchOptions& options, int ranks) {
+  std::vector<IoShape> shapes;
+  if (options.io_folder.empty()) return shapes;
+  const std::int64_t bytes = options.io_bytes > 0 ? options.io_bytes : default_io_bytes;
+  for (const LayoutKind layout : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
+    if (ranks > 1 || shapes.empty()) shapes.push_back({options.io_folder, bytes, layout});  // one rank has all rows
+  }
+  return shapes;
+}
+
 std::vector<RingShape> ring_shapes(const BenchOptions& options, int ranks) {
   std::vector<RingShape> shapes;
   if (ranks == 1) return shapes;
@@ -134,6 +155,7 @@ std::vector<RingShape> ring_shapes(const BenchOptions& options, int ranks) {
 /// Memory of the largest shape on the rank that needs most, by the same arithmetic as the ring's.
 std::uint64_t needed_bytes(const BenchOptions& options, int ranks) {
   std::uint64_t most = 0;
+  for (const IoShape& shape : io_shapes(options, ranks)) most = std::max(most, io_bench_bytes(shape.bytes_per_rank));
   for (const DType dtype : options.dtypes()) {
     for (const Direction direction : options.directions()) {
       const std::int64_t head_dim = options.head_dims().back();
@@ -155,6 +177,7 @@ struct BenchResults {
   std::vector<KernelRate> kernels;
   std::vector<WindowRate> windows;
   std::vector<RingRate> rings;
+  std::vector<IoRates> io;
 };
 
 /// Collective.
@@ -181,7 +204,16 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
     progress.show(fmt::format("ring {} of {}", results.rings.size() + 1, rings.size()));
     results.rings.push_back(measure_ring(world, shape, options.execution(), options.samples));
   }
+  const std::vector<IoShape> io = io_shapes(options, world.size());
+  for (const IoShape& shape : io) {
+    progress.show(fmt::format("checkpoint {} of {}", results.io.size() + 1, io.size()));
+    results.io.push_back(measure_io(world, shape, std::min(options.samples, most_io_samples)));
+  }
   return results;
+}
+
+std::vector<Target> targets(const BenchResults& results) {
+  return compare(results.kernels, results.windows, results.rings, results.io);
 }
 
 /// The contract's keys that mean nothing here are null.
@@ -194,8 +226,8 @@ Json bench_json(const BenchOptions& options, const Report& report, const BenchRe
   json["kernels"] = kernels_to_json(results.kernels);
   json["window"] = results.windows.empty() ? Json(nullptr) : windows_to_json(results.windows);
   json["ring"] = results.rings.empty() ? Json(nullptr) : rings_to_json(results.rings);
-  json["io"] = nullptr;
-  json["targets"] = options.compare ? targets_to_json(compare(results.kernels, results.windows, results.rings)) : Json(nullptr);
+  json["io"] = results.io.empty() ? Json(nullptr) : io_to_json(results.io);
+  json["targets"] = options.compare ? targets_to_json(targets(results)) : Json(nullptr);
   return json;
 }
 
@@ -213,7 +245,8 @@ void print(const BenchOptions& options, const Report& report, const BenchResults
              kernel_table(results.kernels));
   if (!results.windows.empty()) fmt::print("\n{}", window_table(results.windows));
   if (!results.rings.empty()) fmt::print("\n{}", ring_table(results.rings));
-  if (options.compare) fmt::print("\n{}", target_table(compare(results.kernels, results.windows, results.rings)));
+  if (!results.io.empty()) fmt::print("\n{}", io_table(results.io));
+  if (options.compare) fmt::print("\n{}", target_table(targets(results)));
 }
 
 /// The rows that the dtypes resolve to: "avx512", or "avx512, avx512-bf16" where they differ.
@@ -240,7 +273,7 @@ ExitCode bench(const Communicator& world, const BenchOptions& options) {
   const ReportFile report_file(world, options.attention.report);
   std::uint64_t bytes = 0;
   together(world, [&] { bytes = needed_bytes(options, world.size()); });
-  check_memory(world, bytes, "the benchmark's tensors and ring");
+  check_memory(world, bytes, "the benchmark's tensors");
   const auto started = std::chrono::steady_clock::now();
   const BenchResults results = measure(world, options);
   Report report;
@@ -272,6 +305,9 @@ void check(const BenchOptions& options) {
   if (options.samples > most_samples) {
     throw UsageError(fmt::format("--samples {} (it would never end); try {}", options.samples, 25));
   }
+  if (options.io_bytes > 0 && options.io_folder.empty()) {
+    throw UsageError("--checkpoint-bytes without --checkpoint-folder (on which disk?); try --checkpoint-folder DIR");
+  }
   if (options.head_dim > 256) {
     throw UsageError(
         fmt::format("--head-dim {} (kernels hold rows of at most 256 channels); try 64 or 128", options.head_dim));
@@ -287,6 +323,6 @@ Job parse(std::span<const std::string> arguments) {
 
 }  // namespace
 
-Command bench_command() { return {"bench", "rates of this machine: kernels and ring", help, parse}; }
+Command bench_command() { return {"bench", "rates of this machine: kernels, ring and checkpoints", help, parse}; }
 
 }  // namespace annulus::launch

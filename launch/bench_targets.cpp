@@ -39,6 +39,10 @@ struct WindowTarget {
 };
 constexpr WindowTarget window_targets[] = {{1024, 0.85, 0.93}, {256, 0.70, 0.82}};
 
+constexpr double io_floor = 0.80;
+constexpr double io_target = 0.95;
+constexpr std::int64_t fewest_io_bytes = std::int64_t{64} << 20;  ///< per rank: small files are mostly fsync
+
 bool is_best_row(const kernels::KernelTable* table, DType dtype) {
   return table->name == kernels::kernel_table("auto", dtype).name;
 }
@@ -79,6 +83,17 @@ Target measured(Direction direction, DType dtype, std::int64_t head_dim, const s
   return target;
 }
 
+Target measured(std::string_view direction, const std::vector<IoRates>& rates) {
+  Target target{fmt::format("checkpoint {} against plain calls", direction), io_floor, io_target};
+  for (const IoRates& rate : rates) {
+    for (const IoRate& way : rate.directions) {
+      const bool counts = way.direction == direction && rate.shape.bytes_per_rank >= fewest_io_bytes;
+      if (counts) lower(target.measured, way.fraction.median());
+    }
+  }
+  return target;
+}
+
 }  // namespace
 
 const char* Target::reached() const {
@@ -88,19 +103,20 @@ const char* Target::reached() const {
 }
 
 std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<WindowRate>& windows,
-                            const std::vector<RingRate>& rings) {
+                            const std::vector<RingRate>& rings, const std::vector<IoRates>& io) {
   std::vector<Target> targets;
   for (const CoreTarget& core : core_targets) targets.push_back(measured(core, kernels));
   for (const WindowTarget& window : window_targets) targets.push_back(measured(window, windows));
   for (const CoreTarget& core : core_targets) {
     targets.push_back(measured(core.direction, core.dtype, core.head_dim, rings));
   }
+  for (const std::string_view direction : {"write", "read"}) targets.push_back(measured(direction, io));
   return targets;
 }
 
 std::string target_table(const std::vector<Target>& targets) {
   const auto percent = [](double fraction) { return fmt::format("{:.1f} %", 100 * fraction); };
-  Table table({"fraction of the peak, of dense, or of P times one rank", "floor", "target", "measured", "reached"});
+  Table table({"fraction of the peak, of dense, of P times one rank, of the disk", "floor", "target", "measured", "reached"});
   for (const Target& target : targets) {
     table.add({target.metric, percent(target.floor), percent(target.target),
                target.measured ? percent(*target.measured) : "-", target.reached()});

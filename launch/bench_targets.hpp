@@ -4,13 +4,14 @@
 
 #include <optional>
 
+#include "launch/bench_io.hpp"
 #include "launch/bench_kernel.hpp"
 #include "launch/bench_ring.hpp"
 #include "launch/bench_window.hpp"
 
 namespace annulus::launch {
 
-/// A fraction that should be reached: of the peak of one core, or of P times one rank.
+/// A fraction that should be reached: of the peak of one core, of P times one rank, or of plain calls on a disk.
 struct Target {
   std::string metric;
   double floor = 0;   ///< below it something is wrong
@@ -21,11 +22,11 @@ struct Target {
   const char* reached() const;
 };
 
-/// The targets of one core (full mask, packing included), of windows against dense masks, and of a ring of two ranks, with
-/// what was measured for them. Of several measurements for one target the lowest counts; those of small shapes, of
+/// The targets of one core (full mask, packing included), of windows against dense masks, of a ring of two ranks and of
+/// checkpoints, with what was measured for them. Of several measurements for one target the lowest counts; those of small shapes, of
 /// backends that "auto" would not take here and of more threads than cores count for none.
 std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<WindowRate>& windows,
-                            const std::vector<RingRate>& rings);
+                            const std::vector<RingRate>& rings, const std::vector<IoRates>& io);
 
 std::string target_table(const std::vector<Target>& targets);
 Json targets_to_json(const std::vector<Target>& targets);

@@ -25,9 +25,10 @@ struct Command {
   Job (*parse)(std::span<const std::string> arguments);
 };
 
-Command attend_command();  ///< attend.cpp
-Command run_command();     ///< run.cpp
-Command bench_command();   ///< bench.cpp
-Command info_command();    ///< info.cpp
+Command attend_command();      ///< attend.cpp
+Command run_command();         ///< run.cpp
+Command checkpoint_command();  ///< checkpoint.cpp
+Command bench_command();       ///< bench.cpp
+Command info_command();        ///< info.cpp
 
 }  // namespace annulus::launch

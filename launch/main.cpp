@@ -23,17 +23,17 @@
 namespace annulus::launch {
 namespace {
 
-const std::array commands{attend_command(), run_command(), bench_command(), info_command()};
+const std::array commands{attend_command(), run_command(), checkpoint_command(), bench_command(), info_command()};
 
 std::string program_help() {
   std::string text =
       "Usage: annulus COMMAND [options], plain or under mpirun\n\n"
       "Exact attention over sequences that do not fit one machine.\n\nCommands:\n";
-  for (const Command& command : commands) text += fmt::format("  {:<8}{}\n", command.name, command.summary);
+  for (const Command& command : commands) text += fmt::format("  {:<12}{}\n", command.name, command.summary);
   return text +
          "\nannulus COMMAND --help lists a command's options; annulus --version names this version.\n"
-         "Exit codes: 0 done, 2 usage, 3 bad input, 4 memory or disk, 5 communication, 6 verification failed, 70 "
-         "defect\n";
+         "Exit codes: 0 done, 2 usage, 3 bad input, 4 memory or disk, 5 communication, 6 verification failed, 7 stopped, "
+         "state saved, 70 defect\n";
 }
 
 /// Null if there is none of that name.

@@ -46,6 +46,26 @@ std::int64_t parse_size(std::string_view option, const std::string& text, std::i
   return value;
 }
 
+double parse_duration(std::string_view option, const std::string& text) {
+  const std::string wanted = "a duration such as 3h50m, 45m or 90s";
+  constexpr std::int64_t longest = 1'000'000;
+  std::int64_t seconds = 0;
+  std::string_view units = "hms";
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (at != end) {
+    std::int64_t count = 0;
+    const auto [rest, failure] = std::from_chars(at, end, count);
+    const std::size_t unit = rest == end ? std::string_view::npos : units.find(*rest);
+    if (failure != std::errc{} || count < 0 || count > longest || unit == std::string_view::npos) refuse(option, text, wanted);
+    seconds += count * (units[unit] == 'h' ? 3600 : units[unit] == 'm' ? 60 : 1);
+    units.remove_prefix(unit + 1);  // hours before minutes before seconds, each once
+    at = rest + 1;
+  }
+  if (seconds < 1) refuse(option, text, wanted);
+  return static_cast<double>(seconds);
+}
+
 double parse_real(std::string_view option, const std::string& text, double min, double max) {
   const std::string wanted = fmt::format("a number from {} to {}", min, max);
   double value = 0;

@@ -14,6 +14,9 @@ namespace annulus::launch {
 std::int64_t parse_size(std::string_view option, const std::string& text, std::int64_t min,
                         std::int64_t max = std::numeric_limits<std::int64_t>::max());
 
+/// Seconds of a duration such as 3h50m, 90s, 45m or 1h30m10s, at least one second. Throws UsageError that names `option`.
+double parse_duration(std::string_view option, const std::string& text);
+
 /// A finite decimal number in [min, max]. Throws UsageError that names `option`.
 double parse_real(std::string_view option, const std::string& text, double min, double max);
 

@@ -146,6 +146,16 @@ void Options::parse(std::span<const std::string> arguments) {
   }
 }
 
+std::vector<Options::Given> Options::given(std::span<const std::string> arguments) const {
+  std::vector<Given> found;
+  for (const po::option& option : impl_->scan(arguments)) {
+    if (option.position_key >= 0) continue;
+    const bool is_flag = impl_->flags.contains(option.string_key);
+    found.push_back({option.string_key, is_flag || option.value.empty() ? "" : option.value[0], is_flag});
+  }
+  return found;
+}
+
 std::string Options::help() const {
   std::ostringstream listed;
   listed << impl_->shown;

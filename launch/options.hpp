@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernels/base/dtype.hpp"
 #include "runtime/exchange/exchange_kind.hpp"
@@ -44,6 +45,15 @@ class Options {
 
   /// Throws UsageError that names the option. Local.
   void parse(std::span<const std::string> arguments);
+  /// The options that `arguments` name, in order; flags have no value. Throws UsageError for unknown ones. Local.
+  struct Given {
+    std::string name;
+    std::string value;
+    bool is_flag;
+    /// As one argument: --name or --name=value.
+    std::string word() const { return "--" + name + (is_flag ? "" : "=" + value); }
+  };
+  std::vector<Given> given(std::span<const std::string> arguments) const;
   std::string help() const;
 
  private:

@@ -14,6 +14,7 @@
 #include "launch/report.hpp"
 #include "launch/run_input.hpp"
 #include "launch/run_options.hpp"
+#include "launch/run_saver.hpp"
 #include "launch/run_text.hpp"
 #include "launch/table.hpp"
 #include "runtime/checkpoint/tensor_file.hpp"
@@ -53,7 +54,7 @@ DType chosen_dtype(const RunOptions& options, const RunInput* input) {
 stack::ModelSpec model_for(const RunOptions& options, const RunInput* input) {
   stack::ModelSpec model = chosen_model(options.model, options.attention.mask, options.attention);
   AttentionSpec& shape = model.attention;
-  shape.batch = input == nullptr ? 1 : input->batch();
+  shape.batch = input == nullptr ? options.resumed_batch : input->batch();
   shape.seq_q = shape.seq_k = chosen_seq_len(options, input);
   shape.dtype = chosen_dtype(options, input);
   stack::check(model);
@@ -105,7 +106,8 @@ int planned_threads(const Communicator& world, const RunOptions& options) {
 /// The work itself, once the plan is accepted.
 class Run {
  public:
-  Run(const Communicator& world, const RunOptions& options, const Plan& plan, const RunInput& input);
+  /// `input` null: resumed from options.resume.
+  Run(const Communicator& world, const RunOptions& options, const Plan& plan, const RunInput* input);
   void forward();
   void backward();
   void finish(const ReportFile& file);
@@ -115,6 +117,7 @@ class Run {
   void show(const std::string& what);
   void gather_lines();
   void print_header() const;
+  void print_resumed() const;
   void print_summary(const Report& report) const;
   Report report() const;
   Json json(const Report& report) const;
@@ -134,6 +137,8 @@ class Run {
   std::string doing_;  ///< "layer 1/2 forward"
   stack::Stack stack_;
   std::optional<stack::Verifier> verifier_;
+  std::optional<RunSaver> saver_;
+  std::optional<Resumed> resumed_;
   std::int64_t layers_done_ = 0;
   std::vector<stack::LayerErrors> errors_;  ///< by layer; empty without verification
   std::vector<RunLine> lines_;
@@ -141,7 +146,7 @@ class Run {
   std::optional<std::string> gradient_digest_;
 };
 
-Run::Run(const Communicator& world, const RunOptions& options, const Plan& plan, const RunInput& input)
+Run::Run(const Communicator& world, const RunOptions& options, const Plan& plan, const RunInput* input)
     : world_(world),
       options_(options),
       plan_(plan),
@@ -155,8 +160,23 @@ Run::Run(const Communicator& world, const RunOptions& options, const Plan& plan,
   if (options.verify_rows > 0) {
     verifier_.emplace(world, stack_.model(), stack_.layout(), stack_.workers(), options.verify_rows, plan.model.seed);
   }
+  const std::string text = plan_text(options, plan.model);
+  if (!options.checkpoint.empty()) saver_.emplace(world, options, text, plan.model.seed);
   print_header();
-  input.load(world, stack_);
+  if (input != nullptr) {
+    input->load(world, stack_);
+    return;
+  }
+  resumed_ = resume(world, options.resume, text, stack_);
+  layers_done_ = resumed_->layer;
+  print_resumed();
+}
+
+void Run::print_resumed() const {
+  if (!talks()) return;
+  for (const std::string& skipped : resumed_->report.skipped) fmt::print("skipped          {}\n", skipped);
+  fmt::print("resumed          {} ({} of {} layers are done)\n", resumed_->report.path, resumed_->layer, plan_.model.layers);
+  std::fflush(stdout);
 }
 
 Execution Run::execution() {
@@ -175,14 +195,16 @@ void Run::show(const std::string& what) {
 
 void Run::forward() {
   show("forward");
-  stack_.forward([&](const stack::LayerView& view) {
+  const auto observe = [&](const stack::LayerView& view) {
     if (verifier_) {
       show("verification");
       errors_.push_back(verifier_->check(view));
     }
     ++layers_done_;
+    if (saver_) saver_->layer_done(stack_, layers_done_, plan_.model.layers);
     show("forward");
-  });
+  };
+  stack_.forward(observe, layers_done_);
   digest_ = digest_of(stack_.output(), plan_.model.attention.dtype);
 }
 
@@ -200,7 +222,8 @@ void Run::backward() {
 void Run::gather_lines() {
   for (const stack::LayerCost& cost : stack_.costs()) {
     const bool verified = cost.direction == Direction::forward && !errors_.empty();
-    lines_.push_back({cost, verified ? std::optional(errors_[static_cast<std::size_t>(cost.index)]) : std::nullopt});
+    const auto at = static_cast<std::size_t>(cost.index - (resumed_ ? resumed_->layer : 0));
+    lines_.push_back({cost, verified ? std::optional(errors_[at]) : std::nullopt});
   }
 }
 
@@ -262,6 +285,8 @@ Json Run::json(const Report& report) const {
   json["gradient_digest"] = nullptr;
   if (gradient_digest_) json["gradient_digest"] = *gradient_digest_;
   json["input"] = options_.input;
+  json["checkpoints"] = saver_ ? saves_to_json(saver_->saves()) : Json(nullptr);
+  json["resumed_from"] = resumed_ ? Json(resumed_->report.path) : Json(nullptr);
   json["local_halo"] = name(stack_.local_halo());
   json["batch"] = shape.batch;
   json["model"] = model_json(plan_.model, options_.model.preset);
@@ -298,6 +323,7 @@ void Run::print_summary(const Report& report) const {
   facts.emplace_back("digest", digest_);
   if (gradient_digest_) facts.emplace_back("gradient digest", *gradient_digest_);
   if (!options_.output.empty()) facts.emplace_back("written", options_.output);
+  if (saver_ && !saver_->saves().empty()) facts.emplace_back("saved", saves_text(saver_->saves()));
   fmt::print("\n{}\n{}", layers_table(plan_.model, lines_), facts_text(facts));
 }
 
@@ -319,7 +345,7 @@ ExitCode run(const Communicator& world, const RunOptions& options) {
                                              {"--report", options.attention.report}}});
   });
   std::optional<RunInput> input;
-  if (!options.input.empty()) input.emplace(world, options.input);
+  if (!options.input.empty() && options.resume.empty()) input.emplace(world, options.input);
   const int threads = planned_threads(world, options);
   Plan plan;
   together(world, [&] { plan = make_plan(world, options, input ? &*input : nullptr, threads); });
@@ -327,7 +353,7 @@ ExitCode run(const Communicator& world, const RunOptions& options) {
   check_memory(world, stack::total_bytes(plan.memory),
                fmt::format("a run over {} tokens", plan.model.attention.seq_q));
   const ReportFile report_file(world, options.attention.report);
-  Run work(world, options, plan, *input);
+  Run work(world, options, plan, input ? &*input : nullptr);
   work.forward();
   if (options.attention.backward) work.backward();
   work.finish(report_file);

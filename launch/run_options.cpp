@@ -4,12 +4,58 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <memory>
+#include <optional>
+#include <sstream>
 
 #include "kernels/base/error.hpp"
+#include "launch/numbers.hpp"
+#include "launch/run_saver.hpp"
 
 namespace annulus::launch {
 namespace {
+
+/// What the numbers of a run depend on; the others say where and how it runs.
+constexpr std::array defining_options{"input",         "seq-len",    "model",          "pattern",       "layers",
+                                      "heads",         "kv-heads",   "head-dim",       "seed",          "residual-alpha",
+                                      "rope-theta",    "rope-scaling", "rope-factor",  "rope-original", "no-causal",
+                                      "window-size",   "sliding-window", "chunk-size", "sink-tokens",   "global-tokens",
+                                      "stride",        "softmax-scale", "softcap",     "dtype"};
+
+bool is_defining(const Options::Given& option) {
+  return std::find(defining_options.begin(), defining_options.end(), option.name) != defining_options.end();
+}
+
+std::vector<std::string> parse_tensors(const std::string& words) {
+  constexpr std::array known{"q", "k", "v", "out", "lse"};
+  std::vector<std::string> found;
+  std::istringstream list(words);
+  for (std::string word; std::getline(list, word, ',');) {
+    const bool is_known = std::find(known.begin(), known.end(), word) != known.end();
+    if (!is_known || std::find(found.begin(), found.end(), word) != found.end()) {
+      throw UsageError(fmt::format("--checkpoint-tensors '{}' is not valid ('{}' is unknown or twice there); try k,v", words, word));
+    }
+    found.push_back(word);
+  }
+  return found;
+}
+
+void add_checkpoint_options(Options& options, RunOptions& target) {
+  options.text("checkpoint", "DIR", target.checkpoint, "save the activations there; SIGUSR1 saves and stops (code 7)");
+  options.size("checkpoint-every", "K", target.checkpoint_every, 1, "layers between two saves (default 1)");
+  options.value(
+      "checkpoint-tensors", "LIST",
+      [&target](const std::string& words) { target.checkpoint_tensors = parse_tensors(words); },
+      "what else to save of each saved layer: some of q,k,v,out,lse");
+  options.size("keep", "N", target.keep, 1, "saves that stay in DIR (default 2)");
+  options.value(
+      "time-limit", "TIME",
+      [&target](const std::string& word) { target.time_limit_seconds = parse_duration("--time-limit", word); },
+      "save and stop in time for a batch queue, such as 3h50m; with --checkpoint");
+  options.text("resume", "DIR", target.resume, "go on from the newest sound save in DIR, on any number of ranks; needs no other option");
+}
 
 std::unique_ptr<Options> declare(RunOptions& target) {
   auto options = std::make_unique<Options>(
@@ -35,28 +81,87 @@ std::unique_ptr<Options> declare(RunOptions& target) {
       "auto|resident|exchange: rows that local layers see beside the shard stay and are computed twice, so that a run of\n"
       "local layers sends nothing; or each layer fetches them");
   add_execution_options(*options, target.attention);
-  options->later({"checkpoint", "checkpoint-every", "resume", "trace"});
+  add_checkpoint_options(*options, target);
+  options->later({"trace"});
   return options;
 }
 
 void check(const RunOptions& options) {
   check_attention_options(options.attention);
-  if (options.input.empty() && !(options.dry_run && options.seq_len > 0)) {
+  if (options.input.empty() && options.resume.empty() && !(options.dry_run && options.seq_len > 0)) {
     throw UsageError("--input is missing (what shall the stack run over?); try --input FILE, or --dry-run --seq-len N");
   }
   if (options.attention.dtype == DType::f64) {
     throw UsageError("--dtype f64 is not for run (its projections are f32); try f32, bf16 or f16");
   }
-  if (options.dry_run && (!options.attention.report.empty() || !options.output.empty())) {
-    throw UsageError("--dry-run does no work, so it has nothing for --report or --output; try without one of them");
+  const bool leaves_files = !options.attention.report.empty() || !options.output.empty() || !options.checkpoint.empty();
+  if (options.dry_run && leaves_files) {
+    throw UsageError("--dry-run does no work, so it has nothing for --report, --output or --checkpoint; try without one of them");
   }
+  if (!options.checkpoint_tensors.empty() && options.checkpoint.empty()) {
+    throw UsageError("--checkpoint-tensors without --checkpoint (they would go nowhere); try --checkpoint DIR");
+  }
+  if (options.time_limit_seconds > 0 && options.checkpoint.empty()) {
+    throw UsageError("--time-limit without --checkpoint (what is computed until then would be lost); try --checkpoint DIR");
+  }
+  if (!options.resume.empty() && options.attention.backward) {
+    throw UsageError("--resume with --backward (the layers before have left nothing to differentiate); try forward alone");
+  }
+}
+
+/// Values are equal as texts or as sizes: 64k is 65536.
+bool same_value(const std::string& a, const std::string& b) {
+  const auto size = [](const std::string& text) -> std::optional<std::int64_t> {
+    try {
+      return parse_size("", text, 0);
+    } catch (const UsageError&) {
+      return std::nullopt;
+    }
+  };
+  return a == b || (size(a) && size(a) == size(b));
+}
+
+/// A resumed run is defined by what it was; saying so again is fine, saying otherwise is not.
+void check_conflicts(const Options& options, std::span<const std::string> arguments, const std::vector<std::string>& saved,
+                     const std::string& folder) {
+  const std::vector<Options::Given> before = options.given(saved);
+  for (const Options::Given& now : options.given(arguments)) {
+    if (!is_defining(now)) continue;
+    const auto same = std::find_if(before.begin(), before.end(), [&](const Options::Given& was) { return was.name == now.name; });
+    if (same != before.end() && same_value(same->value, now.value)) continue;
+    throw UsageError(fmt::format("{} conflicts with the run saved in '{}' ({}); try without it", now.word(), folder,
+                                 same == before.end() ? "which had no such option" : "which had " + same->word()));
+  }
+}
+
+/// `arguments` without those that define a run, behind those of the saved one.
+std::vector<std::string> resumed_arguments(const Options& options, std::span<const std::string> arguments,
+                                           std::vector<std::string> saved) {
+  for (const Options::Given& now : options.given(arguments)) {
+    if (!is_defining(now)) saved.push_back(now.word());
+  }
+  return saved;
 }
 
 }  // namespace
 
 RunOptions parse_run_options(std::span<const std::string> arguments) {
   RunOptions target;
-  declare(target)->parse(arguments);
+  std::unique_ptr<Options> options = declare(target);
+  options->parse(arguments);
+  std::vector<std::string> words(arguments.begin(), arguments.end());
+  if (!target.resume.empty()) {
+    const SavedRun saved = saved_run(target.resume);
+    check_conflicts(*options, arguments, saved.arguments, target.resume);
+    words = resumed_arguments(*options, arguments, saved.arguments);
+    target = {};
+    options = declare(target);
+    options->parse(words);
+    target.resumed_batch = saved.batch;
+  }
+  for (const Options::Given& option : options->given(words)) {
+    if (is_defining(option)) target.defining.push_back(option.word());
+  }
   check(target);
   return target;
 }

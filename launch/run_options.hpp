@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "launch/model_options.hpp"
 #include "runtime/stack/stack_rows.hpp"
@@ -21,6 +22,14 @@ struct RunOptions {
   std::int64_t verify_rows = 0;  ///< 0: no verification
   std::string output;            ///< empty: none
   bool dry_run = false;
+  std::string checkpoint;             ///< folder of generations; empty: none
+  std::int64_t checkpoint_every = 1;  ///< layers
+  std::vector<std::string> checkpoint_tensors;  ///< beside x: of q, k, v, out, lse
+  std::int64_t keep = 2;              ///< generations
+  double time_limit_seconds = 0;      ///< 0: none
+  std::string resume;                 ///< folder of generations; empty: a new run
+  std::int64_t resumed_batch = 1;     ///< of the resumed run's input
+  std::vector<std::string> defining;  ///< the arguments that results depend on, each as --name or --name=value
 };
 
 /// Throws UsageError. Local.

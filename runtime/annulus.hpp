@@ -10,6 +10,7 @@
 #include "kernels/base/dtype.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/view.hpp"
+#include "runtime/checkpoint/checkpoint.hpp"
 #include "runtime/comm/communicator.hpp"
 #include "runtime/engine/local_attention.hpp"
 #include "runtime/engine/ring_attention.hpp"

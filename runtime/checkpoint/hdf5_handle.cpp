@@ -55,5 +55,13 @@ Properties independent_transfer(const Context& context) {
   return transfer;
 }
 
+Properties unfilled_storage(const Context& context) {
+  Properties storage(check(H5Pcreate(H5P_DATASET_CREATE), context, "describe a dataset of"));
+  check(H5Pset_layout(storage.get(), H5D_CONTIGUOUS), context, "lay out a dataset of");
+  check(H5Pset_alloc_time(storage.get(), H5D_ALLOC_TIME_EARLY), context, "lay out a dataset of");
+  check(H5Pset_fill_time(storage.get(), H5D_FILL_TIME_NEVER), context, "lay out a dataset of");
+  return storage;
+}
+
 }  // namespace hdf5
 }  // namespace annulus

@@ -60,5 +60,7 @@ class Manners {
 Properties parallel_access(MPI_Comm comm, const Context& context);
 /// Transfers of one rank alone: collective ones hang when the disk is full (Open MPI 4.1) and need every rank.
 Properties independent_transfer(const Context& context);
+/// Contiguous, allocated when created, never filled: pieces land where they belong, and all space can be reserved.
+Properties unfilled_storage(const Context& context);
 
 }  // namespace annulus::hdf5

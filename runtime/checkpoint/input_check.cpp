@@ -83,18 +83,35 @@ std::vector<std::int64_t> dims_of(hid_t dataset, const std::string& name, const 
   return dims;
 }
 
-TensorInfo inspect(hid_t file, const std::string& name, std::uint64_t file_bytes, const Context& context) {
+/// True if every part of the name is a hard link; anything else could lead to any file.
+bool has_hard_links(hid_t file, const std::string& name, const Context& context) {
+  for (std::size_t end = 0; end != std::string::npos;) {
+    end = name.find('/', end + 1);
+    const std::string part = name.substr(0, end);
+    if (check(H5Lexists(file, part.c_str(), H5P_DEFAULT), context, "look up a dataset in") == 0) return false;
+    H5L_info_t link{};
+    check(H5Lget_info(file, part.c_str(), &link, H5P_DEFAULT), context, "look up a link in");
+    if (link.type != H5L_TYPE_HARD) {
+      refuse_dataset(context.path, part,
+                     "is a link to somewhere else (which could be any file); try storing the dataset itself");
+    }
+  }
+  return true;
+}
+
+StoredTensor inspect(hid_t file, const std::string& name, std::uint64_t file_bytes, const Context& context) {
   H5O_info_t object{};
   check(H5Oget_info_by_name(file, name.c_str(), &object, H5P_DEFAULT), context, "look up a dataset in");
   if (object.type != H5O_TYPE_DATASET) refuse_dataset(context.path, name, "is no dataset");
   const hdf5::Dataset dataset(check(H5Dopen2(file, name.c_str(), H5P_DEFAULT), context, "open a dataset in"));
   const hdf5::Type type(check(H5Dget_type(dataset.get()), context, "find an element type in"));
-  TensorInfo info{name, hdf5::dtype_of(type.get()), dims_of(dataset.get(), name, context)};
+  StoredTensor info{{name, hdf5::dtype_of(type.get()), dims_of(dataset.get(), name, context)}, std::nullopt};
   if (!info.dtype && !hdf5::is_signed_integer(type.get())) {
     refuse_dataset(context.path, name,
                    "has an unknown element type; try f32, f16, bf16 or f64 (int32 or int64 for lists)");
   }
   check_storage(dataset.get(), info, H5Tget_size(type.get()), file_bytes, context);
+  if (const haddr_t offset = H5Dget_offset(dataset.get()); offset != HADDR_UNDEF) info.offset = offset;
   return info;
 }
 
@@ -111,22 +128,15 @@ std::uint64_t check_readable(const std::string& path) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-std::vector<TensorInfo> inspect_tensors(const std::string& path, std::span<const std::string> names) {
+std::vector<StoredTensor> inspect_tensors(const std::string& path, std::span<const std::string> names) {
   const Context context{ExitCode::input, path};
   const std::uint64_t file_bytes = check_readable(path);
   // Through MPI-IO on this process alone: the plain driver takes a file lock, which some network file systems refuse.
   const hdf5::Properties access = hdf5::parallel_access(MPI_COMM_SELF, context);
   const hdf5::File file(check(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), context, "open as an HDF5 file"));
-  std::vector<TensorInfo> found;
+  std::vector<StoredTensor> found;
   for (const std::string& name : names) {
-    if (check(H5Lexists(file.get(), name.c_str(), H5P_DEFAULT), context, "look up a dataset in") == 0) continue;
-    H5L_info_t link{};
-    check(H5Lget_info(file.get(), name.c_str(), &link, H5P_DEFAULT), context, "look up a link in");
-    if (link.type != H5L_TYPE_HARD) {
-      refuse_dataset(path, name,
-                     "is a link to somewhere else (which could be any file); try storing the dataset itself");
-    }
-    found.push_back(inspect(file.get(), name, file_bytes, context));
+    if (has_hard_links(file.get(), name, context)) found.push_back(inspect(file.get(), name, file_bytes, context));
   }
   return found;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,8 +15,13 @@ namespace annulus {
 /// Size of a regular, readable, non-empty file. Throws InputError with path and reason; never blocks (a FIFO would).
 std::uint64_t check_readable(const std::string& path);
 
-/// Those of `names` that the file holds, each checked: a hard link to a dataset in the file itself, no external or
-/// virtual storage, known element type and filters, data within the file. Throws InputError. Local.
-std::vector<TensorInfo> inspect_tensors(const std::string& path, std::span<const std::string> names);
+/// A dataset and where its data are.
+struct StoredTensor : TensorInfo {
+  std::optional<std::uint64_t> offset;  ///< in the file, of contiguous data that are there
+};
+
+/// Those of `names` that the file holds, each checked: hard links from the root to a dataset in the file itself, no
+/// external or virtual storage, known element type and filters, data within the file. Throws InputError. Local.
+std::vector<StoredTensor> inspect_tensors(const std::string& path, std::span<const std::string> names);
 
 }  // namespace annulus

@@ -31,7 +31,9 @@ mode_t mode_after_umask() {
   return 0666 & ~mask;
 }
 
-void sync_folder(const std::string& path) {
+}  // namespace
+
+void sync_folder_of(const std::string& path) {
   const int folder = open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) refuse(path, errno);
   const int failure = fsync(folder) == 0 ? 0 : errno;
@@ -39,8 +41,6 @@ void sync_folder(const std::string& path) {
   // Some network file systems cannot sync a folder and say EINVAL; the rename has happened all the same.
   if (failure != 0 && failure != EINVAL) refuse(path, failure);
 }
-
-}  // namespace
 
 ReplacedFile::ReplacedFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp.XXXXXX") {
   struct stat status {};
@@ -85,7 +85,7 @@ void ReplacedFile::commit() {
   if (rename(temporary_.c_str(), path_.c_str()) != 0) refuse(path_, errno);
   close(descriptor_);
   descriptor_ = -1;
-  sync_folder(path_);
+  sync_folder_of(path_);
 }
 
 }  // namespace annulus

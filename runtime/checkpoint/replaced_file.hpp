@@ -8,6 +8,10 @@
 
 namespace annulus {
 
+/// fsync of the folder that holds `path`: without it a new name may be lost with the power. Throws ResourceError.
+/// Local.
+void sync_folder_of(const std::string& path);
+
 /// Creates PATH.tmp.<unique> in PATH's folder (exclusively, so two jobs never share one) and renames it over PATH on
 /// commit(); the destructor removes what was not committed. Throws ResourceError with the path and the reason. Local.
 class ReplacedFile {

@@ -20,7 +20,7 @@ using hdf5::Context;
 constexpr std::int64_t longest_list = std::int64_t{1} << 27;
 
 /// "name dtype rank extents..." per dataset, for the broadcast.
-std::string encode(const std::vector<TensorInfo>& infos) {
+std::string encode(const std::vector<StoredTensor>& infos) {
   std::ostringstream text;
   for (const TensorInfo& info : infos) {
     text << info.name << ' ' << (info.dtype ? name(*info.dtype) : "integer") << ' ' << info.dims.size();

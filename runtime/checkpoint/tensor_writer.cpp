@@ -35,17 +35,13 @@ void check_writable(const std::string& path) {
   close(descriptor);
 }
 
-/// Contiguous, allocated when created, never filled: pieces land where they belong, and all space can be reserved.
 hid_t create_dataset(hid_t file, const TensorInfo& info, const Context& context) {
   const std::vector<hsize_t> extents(info.dims.begin(), info.dims.end());
   const hdf5::Space space(check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), context,
                                 "describe a dataset of"));
   const hdf5::Type type = hdf5::type_of(info.dtype.value(), hdf5::Place::file, context);
-  const hdf5::Properties properties(check(H5Pcreate(H5P_DATASET_CREATE), context, "describe a dataset of"));
-  check(H5Pset_layout(properties.get(), H5D_CONTIGUOUS), context, "lay out a dataset of");
-  check(H5Pset_alloc_time(properties.get(), H5D_ALLOC_TIME_EARLY), context, "lay out a dataset of");
-  check(H5Pset_fill_time(properties.get(), H5D_FILL_TIME_NEVER), context, "lay out a dataset of");
-  return check(H5Dcreate2(file, info.name.c_str(), type.get(), space.get(), H5P_DEFAULT, properties.get(), H5P_DEFAULT),
+  const hdf5::Properties storage = hdf5::unfilled_storage(context);
+  return check(H5Dcreate2(file, info.name.c_str(), type.get(), space.get(), H5P_DEFAULT, storage.get(), H5P_DEFAULT),
                context, "create a dataset in");
 }
 

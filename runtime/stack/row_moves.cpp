@@ -41,4 +41,36 @@ void widen(std::byte* tensor, std::int64_t batch, std::int64_t row_bytes, const 
   }
 }
 
+ShardAlone::ShardAlone(std::byte* tensor, std::int64_t batch, std::int64_t row_bytes, const RowSet& held,
+                       const RowSet& own)
+    : tensor_(tensor),
+      batch_(batch),
+      row_bytes_(row_bytes),
+      held_(held),
+      own_(own),
+      halo_(without(held, own)),
+      aside_(batch * halo_.rows() * row_bytes) {
+  if (halo_.empty()) return;
+  copy_rows(tensor_, held_, aside_.data(), halo_, batch_, row_bytes_);
+  narrow(tensor_, batch_, row_bytes_, held_, own_);
+}
+
+ShardAlone::~ShardAlone() {
+  if (halo_.empty()) return;
+  widen(tensor_, batch_, row_bytes_, own_, held_);
+  copy_rows(aside_.data(), halo_, tensor_, held_, batch_, row_bytes_);
+}
+
+void copy_rows(const std::byte* from, const RowSet& from_rows, std::byte* to, const RowSet& to_rows, std::int64_t batch,
+               std::int64_t row_bytes) {
+  const RowSet common = intersect(from_rows, to_rows);
+  for (std::int64_t b = 0; b < batch; ++b) {
+    for (const Piece& piece : common.pieces()) {
+      const std::int64_t source = b * from_rows.rows() + from_rows.rows_before(piece.pos);
+      const std::int64_t target = b * to_rows.rows() + to_rows.rows_before(piece.pos);
+      std::memcpy(to + target * row_bytes, from + source * row_bytes, static_cast<std::size_t>(piece.rows * row_bytes));
+    }
+  }
+}
+
 }  // namespace annulus::stack

@@ -111,8 +111,8 @@ Stack::OwnCost& Stack::open_cost(std::int64_t layer, kernels::Direction directio
   return costs_.emplace_back(OwnCost{layer, direction, {}, {}, 0});
 }
 
-void Stack::forward(const ForwardObserver& observe) {
-  for (std::int64_t layer = 0; layer < model_.layers; ++layer) {
+void Stack::forward(const ForwardObserver& observe, std::int64_t begin) {
+  for (std::int64_t layer = begin; layer < model_.layers; ++layer) {
     const Stopwatch watch;
     open_cost(layer, kernels::Direction::forward);
     layer_rows_.hold(rows_.held(layer));
@@ -129,6 +129,27 @@ void Stack::forward(const ForwardObserver& observe) {
     enter(layer + 1);
     costs_.back().seconds += entering.seconds();
   }
+}
+
+void Stack::with_shard(std::int64_t layer, const std::function<void(const ShardView&)>& take) {
+  const AttentionSpec& spec = model_.attention;
+  const RowSet& held = rows_.held(layer);
+  const RowSet& own = rows_.own();
+  const auto item = static_cast<std::int64_t>(size_of(spec.dtype));
+  const auto wide = static_cast<std::int64_t>(sizeof(float));
+  const auto alone = [&](std::byte* tensor, std::int64_t row_bytes, std::int64_t batch) {
+    return ShardAlone(tensor, batch, row_bytes, held, own);
+  };
+  const ShardAlone x_rows = alone(x(layer + 1).data(), model_.width() * item, spec.batch);
+  const ShardAlone q_rows = alone(qkv_.q.data(), model_.width() * item, spec.batch);
+  const ShardAlone k_rows = alone(qkv_.k.data(), model_.kv_width() * item, spec.batch);
+  const ShardAlone v_rows = alone(qkv_.v.data(), model_.kv_width() * item, spec.batch);
+  const ShardAlone out_rows = alone(bytes(out(layer)), model_.width() * wide, spec.batch);
+  const ShardAlone lse_rows = alone(bytes(lse(layer)), wide, spec.batch * spec.heads);
+  const Shapes shapes{spec, own.rows()};
+  take({rows_view(x(layer + 1).data(), spec.dtype, own), shapes.q(qkv_.q.data(), spec.dtype),
+        shapes.kv(qkv_.k.data(), spec.dtype), shapes.kv(qkv_.v.data(), spec.dtype),
+        shapes.q(bytes(out(layer)), DType::f32), shapes.stats(lse(layer).data())});
 }
 
 /// x(layer) has the rows of the layer before; gives it those of `layer`. A halo is fetched: the one exchange of a run.

@@ -47,6 +47,15 @@ struct LayerView {
   const float* lse;
   const std::byte* x_out;
 };
+/// The shard's rows of a layer: x [batch, rows, 1, width] behind it, q, k, v, out and lse within.
+struct ShardView {
+  ConstTensorView x;
+  ConstTensorView q;
+  ConstTensorView k;
+  ConstTensorView v;
+  ConstTensorView out;  ///< f32
+  ConstRowStats lse;
+};
 /// Called on every rank after each forward layer; may be collective.
 using ForwardObserver = std::function<void(const LayerView& view)>;
 
@@ -68,17 +77,20 @@ class Stack {
   Workers& workers() { return workers_; }
   std::int64_t rows() const { return rows_.own().rows(); }            ///< of this rank's shard
   /// Rows of the input activations that this rank reads: its shard, and the halo of local layers at the start.
-  const RowSet& input_rows() const { return rows_.held(0); }
-  /// [batch, input_rows, width]: written by the caller before forward().
-  std::span<std::byte> input() { return first(x_.front(), input_rows()); }
+  const RowSet& input_rows(std::int64_t layer = 0) const { return rows_.held(layer); }
+  /// [batch, input_rows, width] of the layer that forward() begins with: written by the caller before.
+  std::span<std::byte> input(std::int64_t layer = 0) { return first(x(layer), input_rows(layer)); }
   /// This rank's rows of the final activations, once forward() is done.
   std::span<const std::byte> output() const;
   /// f32 [batch, rows, width]. Before backward(): the gradient of the output, written by the caller; after it: of the
   /// input activations. Weights are frozen: they get no gradients. Rounding to the dtype has slope 1.
   std::span<float> gradient() { return dx_.span().first(elements(rows_.own(), model_.width())); }
 
-  /// `observe` may be empty.
-  void forward(const ForwardObserver& observe);
+  /// Layers [begin, layers). `observe` may be empty.
+  void forward(const ForwardObserver& observe, std::int64_t begin = 0);
+  /// Within an observer of `layer`: hands `take` what the layer has left on the shard's rows alone, a halo put aside. May be
+  /// collective if `take` is.
+  void with_shard(std::int64_t layer, const std::function<void(const ShardView&)>& take);
   /// Once, after forward(). `observe` (or none) is called on every rank after each layer; local.
   void backward(const std::function<void(std::int64_t index)>& observe);
   /// What all layers so far cost, in the order in which they ran.

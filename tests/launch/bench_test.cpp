@@ -1,6 +1,7 @@
 /// `annulus bench`: its report keeps the contract; the figures themselves are nobody's business here.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -54,14 +55,14 @@ TEST(Bench, ReportsEveryKernelOfTheShape) {
 
 TEST(Bench, ComparesWithTheTargets) {
   const nlohmann::json report = tiny_bench(0, {"--compare", "--dtype", "bf16", "--sliding-window", "16"});
-  ASSERT_EQ(report["targets"].size(), 18U);
+  ASSERT_EQ(report["targets"].size(), 20U);
   ASSERT_EQ(report["window"].size(), 2U) << "forward and backward";
   for (const nlohmann::json& entry : report["window"]) {
     EXPECT_EQ(entry["window"], 16);
     expect_positive(entry, "rate_vs_dense");
   }
   for (const nlohmann::json& entry : report["targets"]) {
-    EXPECT_TRUE(entry["measured"].is_null()) << "head_dim 16, a window of 16 and one rank have no target";
+    EXPECT_TRUE(entry["measured"].is_null()) << "head_dim 16, a window of 16 and one rank have no target, no folder was given";
     EXPECT_EQ(entry["reached"], "not measured");
   }
 }
@@ -78,38 +79,52 @@ TEST(Bench, TargetsTakeTheLowestOfTheirMeasurements) {
     }
     return launch::Target{};
   };
-  const launch::Target reached = first(launch::compare({rate}, {}, {}));
+  const launch::Target reached = first(launch::compare({rate}, {}, {}, {}));
   EXPECT_EQ(reached.metric, "one core, forward f32 d128");
   EXPECT_EQ(reached.measured, 0.93) << "packing included";
   EXPECT_STREQ(reached.reached(), "target");
   launch::KernelRate slower = rate;
   slower.whole = {};
   slower.whole.add(90);
-  EXPECT_STREQ(first(launch::compare({rate, slower}, {}, {})).reached(), "floor");
+  EXPECT_STREQ(first(launch::compare({rate, slower}, {}, {}, {})).reached(), "floor");
   slower.whole = {};
   slower.whole.add(81);
-  EXPECT_STREQ(first(launch::compare({rate, slower}, {}, {})).reached(), "below the floor");
+  EXPECT_STREQ(first(launch::compare({rate, slower}, {}, {}, {})).reached(), "below the floor");
   slower.shape.rows = 1023;
-  EXPECT_FALSE(first(launch::compare({slower}, {}, {})).measured) << "small shapes are mostly packing";
+  EXPECT_FALSE(first(launch::compare({slower}, {}, {}, {})).measured) << "small shapes are mostly packing";
   slower.shape.rows = 1024;
   slower.shape.table = &kernels::kernel_table("portable", DType::f32);
-  EXPECT_FALSE(first(launch::compare({slower}, {}, {})).measured) << "the targets speak of the best row";
+  EXPECT_FALSE(first(launch::compare({slower}, {}, {}, {})).measured) << "the targets speak of the best row";
   rate.shape.mask.causal = true;
-  EXPECT_FALSE(first(launch::compare({rate}, {}, {})).measured) << "the targets speak of full masks";
+  EXPECT_FALSE(first(launch::compare({rate}, {}, {}, {})).measured) << "the targets speak of full masks";
 
   launch::RingRate ring;
   ring.shape = {.rows_per_rank = 1024};
   ring.ranks = 2;
   ring.efficiency.add(0.95);
-  EXPECT_EQ(first(launch::compare({}, {}, {ring})).metric, "2 ranks, forward f32 d64");
+  EXPECT_EQ(first(launch::compare({}, {}, {ring}, {})).metric, "2 ranks, forward f32 d64");
   ring.shape.rows_per_rank = 1023;
-  EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured);
+  EXPECT_FALSE(first(launch::compare({}, {}, {ring}, {})).measured);
   ring.shape.rows_per_rank = 1024;
   ring.own_cores = false;
-  EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured) << "more threads than cores";
+  EXPECT_FALSE(first(launch::compare({}, {}, {ring}, {})).measured) << "more threads than cores";
   ring.own_cores = true;
   ring.ranks = 3;
-  EXPECT_FALSE(first(launch::compare({}, {}, {ring})).measured);
+  EXPECT_FALSE(first(launch::compare({}, {}, {ring}, {})).measured);
+
+  launch::IoRates io;
+  io.shape.bytes_per_rank = 64 << 20;
+  io.directions[1].fraction.add(0.9);
+  io.directions[0].fraction.add(0.79);
+  io.directions[2].fraction.add(0.1);
+  launch::IoRates quicker = io;
+  quicker.directions[0].fraction.add(1.5);
+  const auto targets = launch::compare({}, {}, {}, {quicker, io});
+  EXPECT_EQ(targets[18].metric, "checkpoint write against plain calls");
+  EXPECT_STREQ(targets[18].reached(), "below the floor");
+  EXPECT_EQ(targets[19].measured, 0.9) << "verifying after a save is no target";
+  io.shape.bytes_per_rank -= 1;
+  EXPECT_FALSE(first(launch::compare({}, {}, {}, {io})).measured) << "small files are mostly fsync";
 }
 
 TEST(Bench, ComparesAllBackends) {
@@ -140,6 +155,51 @@ TEST(Bench, ReportsTheRingOfSeveralRanks) {
     EXPECT_GE(entry["exposed_comm_fraction"].get<double>(), 0);
     EXPECT_LE(entry["exposed_comm_fraction"].get<double>(), 1);
   }
+}
+
+TEST(Bench, MeasuresCheckpointsAndLeavesNoFile) {
+  const Folder folder;
+  for (const int np : {plainly, 3}) {
+    const nlohmann::json report =
+        tiny_bench(np, {"--dtype", "f32", "--threads", "1", "--checkpoint-folder", folder / ".", "--checkpoint-bytes", "3M"});
+    std::set<std::string> ways;
+    for (const nlohmann::json& entry : report["io"]) {
+      EXPECT_EQ(entry["ranks"], np == 3 ? 3 : 1);
+      EXPECT_EQ(entry["bytes_per_rank"], 3 << 20);
+      expect_positive(entry, "bytes_per_second");
+      expect_positive(entry, "plain_bytes_per_second");
+      expect_positive(entry, "fraction");
+      ways.insert(entry["direction"].get<std::string>() + " " + entry["layout"].get<std::string>());
+    }
+    EXPECT_EQ(report["io"].size(), ways.size());
+    EXPECT_TRUE(ways.contains("write contiguous") && ways.contains("read contiguous") && ways.contains("verify contiguous"));
+    EXPECT_EQ(ways.size(), np == 3 ? 9U : 3U) << "3 ways x 3 layouts; one rank has all rows in each layout";
+    EXPECT_TRUE(folder.names().empty()) << *folder.names().begin();
+  }
+}
+
+TEST(Bench, RefusesFoldersAndSizesOfNoUse) {
+  const Folder folder;
+  const auto refusal = [&](const std::string& path, const char* bytes) {
+    const Outcome outcome = run_program(plainly, {"bench", "--rows", "8", "--head-dim", "8", "--samples", "1", "--dtype",
+                                                  "f32", "--checkpoint-folder", path, "--checkpoint-bytes", bytes});
+    EXPECT_EQ(outcome.messages().size(), 1U) << outcome.err;
+    EXPECT_TRUE(folder.names().empty()) << *folder.names().begin();
+    return outcome.code;
+  };
+  EXPECT_EQ(refusal(folder / "absent", "1M"), 4);
+  EXPECT_EQ(refusal("/proc", "1M"), 4);
+  EXPECT_EQ(refusal(folder / ".", "1000G"), 4) << "no such memory";
+  rlimit usual{};
+  getrlimit(RLIMIT_FSIZE, &usual);
+  const rlimit small{std::size_t{64} << 20, usual.rlim_max};  // MPI has files of its own
+  setrlimit(RLIMIT_FSIZE, &small);
+  EXPECT_EQ(refusal(folder / ".", "128M"), 4) << "a disk without room";
+  setrlimit(RLIMIT_FSIZE, &usual);
+  for (const char* nonsense : {"0", "-1M", "1000", "much", "9223372036854775807"}) {
+    EXPECT_EQ(refusal(folder / ".", nonsense), nonsense[0] == '9' ? 4 : 2) << nonsense;
+  }
+  EXPECT_EQ(run_program(plainly, {"bench", "--checkpoint-bytes", "1M"}).code, 2) << "where?";
 }
 
 TEST(Bench, PrintsATableForPeople) {

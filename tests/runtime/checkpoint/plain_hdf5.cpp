@@ -151,6 +151,12 @@ void add_external_link(const std::string& path, const std::string& name, const s
   must(H5Fclose(file));
 }
 
+void rename_dataset(const std::string& path, const std::string& from, const std::string& to) {
+  const hid_t file = must(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
+  must(H5Lmove(file, from.c_str(), file, to.c_str(), H5P_DEFAULT, H5P_DEFAULT));
+  must(H5Fclose(file));
+}
+
 std::optional<PlainDataset> read_plain(const std::string& path, const std::string& name) {
   const hid_t file = must(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
   if (must(H5Lexists(file, name.c_str(), H5P_DEFAULT)) == 0) {

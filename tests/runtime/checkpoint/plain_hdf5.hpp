@@ -29,6 +29,8 @@ void add_soft_link(const std::string& path, const std::string& name, const std::
 void add_external_link(const std::string& path, const std::string& name, const std::string& file,
                        const std::string& target);
 
+void rename_dataset(const std::string& path, const std::string& from, const std::string& to);
+
 /// A dataset as stored; empty if there is none. Its type word is as above, without byte order.
 std::optional<PlainDataset> read_plain(const std::string& path, const std::string& name);
 

@@ -1,0 +1,152 @@
+/// Saving, resuming and stopping of `annulus run`.
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/run_saver.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <map>
+#include <variant>
+
+#include "launch/memory.hpp"
+#include "launch/run_text.hpp"
+#include "runtime/checkpoint/generation_folder.hpp"
+#include "runtime/comm/agreement.hpp"
+
+namespace annulus::launch {
+namespace {
+
+constexpr double stop_margin_seconds = 2;  ///< to end MPI and the job
+
+volatile std::sig_atomic_t stop_signalled = 0;
+
+void note_signal(int) { stop_signalled = 1; }
+
+std::string tensor_name(std::int64_t layers_done, const std::string& tensor) {
+  return fmt::format("layers/{:06}/{}", layers_done, tensor);
+}
+
+[[noreturn]] void refuse(const std::string& folder, const std::string& why) {
+  throw InputError(fmt::format("cannot resume from '{}' ({}); try another --resume, or start again", folder, why));
+}
+
+Json parsed_plan(const std::string& folder, const std::string& text) {
+  const Json plan = Json::parse(text, nullptr, false);
+  const bool sound = plan.is_object() && plan.contains("arguments") && plan["arguments"].is_array() &&
+                     std::all_of(plan["arguments"].begin(), plan["arguments"].end(), [](const Json& word) { return word.is_string(); }) &&
+                     plan.contains("batch") && plan["batch"].is_number_integer();
+  if (!sound) refuse(folder, "its plan is not that of annulus run");
+  return plan;
+}
+
+}  // namespace
+
+std::string plan_text(const RunOptions& options, const stack::ModelSpec& model) {
+  const AttentionSpec& shape = model.attention;
+  Json arguments = Json::array();
+  for (const std::string& word : options.defining) {
+    if (!word.starts_with("--seq-len=") && !word.starts_with("--dtype=")) arguments.push_back(word);
+  }
+  arguments.push_back(fmt::format("--seq-len={}", shape.seq_q));
+  arguments.push_back(fmt::format("--dtype={}", name(shape.dtype)));
+  return Json{{"command", "run"}, {"arguments", arguments}, {"batch", shape.batch}, {"model", model_json(model, options.model.preset)}}.dump();
+}
+
+SavedRun saved_run(const std::string& folder) {
+  for (const checkpoint::FoundGeneration& found : checkpoint::find_generations(folder)) {
+    if (!found.manifest) continue;
+    const Json plan = parsed_plan(folder, found.manifest->plan);
+    return {plan["arguments"].get<std::vector<std::string>>(), plan["batch"].get<std::int64_t>()};
+  }
+  refuse(folder, "it holds no complete generation");
+}
+
+Resumed resume(const Communicator& world, const std::string& folder, const std::string& plan, stack::Stack& stack) {
+  const Checkpoint checkpoint(world.raw(), folder);
+  Resumed resumed;
+  resumed.report = checkpoint.load_newest([&](const SavedGeneration& generation) {
+    const std::int64_t done = generation.notes().step;
+    together(world, [&] {
+      if (generation.notes().plan != plan) refuse(folder, generation.path() + " is of another run");
+      if (done < 1 || done > stack.model().layers) refuse(folder, fmt::format("{} layers are done of {}", done, stack.model().layers));
+    });
+    const AttentionSpec& spec = stack.model().attention;
+    const RowSet& rows = stack.input_rows(done);
+    const TensorView x = dense_view(stack.input(done).data(), spec.dtype, spec.batch, rows.rows(), 1, stack.model().width());
+    generation.load_rows(tensor_name(done, "x"), rows.pieces(), x);
+    resumed.layer = done;
+  });
+  return resumed;
+}
+
+RunSaver::RunSaver(const Communicator& world, const RunOptions& options, std::string plan, std::uint64_t seed)
+    : world_(world),
+      options_(options),
+      plan_(std::move(plan)),
+      seed_(seed),
+      checkpoint_(world.raw(), options.checkpoint, {.keep = static_cast<int>(options.keep)}) {
+  checkpoint_.claim();
+  stop_signalled = 0;
+  std::signal(SIGUSR1, note_signal);
+}
+
+RunSaver::~RunSaver() { std::signal(SIGUSR1, SIG_DFL); }
+
+/// The time limit must hold one more layer like the longest, and one more save.
+RunSaver::Wish RunSaver::agreed_wish() {
+  longest_layer_ = std::max(longest_layer_, seconds() - layer_began_);
+  double save_seconds = 0;
+  for (const SaveReport& save : saves_) save_seconds = std::max(save_seconds, save.seconds);
+  const double needed = seconds() + 1.2 * longest_layer_ + 2 * save_seconds + stop_margin_seconds;
+  const bool late = options_.time_limit_seconds > 0 && needed > options_.time_limit_seconds;
+  const auto wish = stop_signalled != 0 ? Wish::signal : late ? Wish::time : Wish::none;
+  std::array<std::uint64_t, 2> asked{wish == Wish::signal ? 1U : 0U, wish == Wish::time ? 1U : 0U};
+  world_.max(asked);
+  return asked[0] > 0 ? Wish::signal : asked[1] > 0 ? Wish::time : Wish::none;
+}
+
+void RunSaver::save(stack::Stack& stack, std::int64_t layers_done) {
+  stack.with_shard(layers_done - 1, [&](const stack::ShardView& view) {
+    const std::map<std::string, std::variant<ConstTensorView, ConstRowStats>> tensors{
+        {"q", view.q}, {"k", view.k}, {"v", view.v}, {"out", view.out}, {"lse", view.lse}};
+    std::vector<SavedShard> shards{{tensor_name(layers_done, "x"), stack.layout(), view.x, true}};
+    for (const std::string& tensor : options_.checkpoint_tensors) {
+      shards.push_back({tensor_name(layers_done, tensor), stack.layout(), tensors.at(tensor)});
+    }
+    saves_.push_back(checkpoint_.save({.step = layers_done, .plan = plan_, .seed = seed_}, shards));
+  });
+}
+
+void RunSaver::layer_done(stack::Stack& stack, std::int64_t layers_done, std::int64_t layers) {
+  const Wish wish = layers_done < layers ? agreed_wish() : Wish::none;
+  if (wish != Wish::none || layers_done % options_.checkpoint_every == 0) save(stack, layers_done);
+  layer_began_ = seconds();
+  if (wish == Wish::none) return;
+  throw Error(ExitCode::stopped,
+              fmt::format("stopped after layer {} of {} ({}); saved as {}, go on with --resume {}", layers_done, layers,
+                          wish == Wish::signal ? "SIGUSR1 asked for it" : "the time limit is near", saves_.back().path,
+                          options_.checkpoint));
+}
+
+std::string saves_text(const std::vector<SaveReport>& saves) {
+  const SaveReport& last = saves.back();
+  return fmt::format("{} times, last {} ({}: written in {}, verified in {})", saves.size(), last.path,
+                     bytes_text(static_cast<double>(last.bytes)), seconds_text(last.write_seconds),
+                     seconds_text(last.verify_seconds));
+}
+
+Json saves_to_json(const std::vector<SaveReport>& saves) {
+  Json entries = Json::array();
+  for (const SaveReport& save : saves) {
+    entries.push_back({{"path", save.path},
+                       {"bytes", save.bytes},
+                       {"write_seconds", save.write_seconds},
+                       {"verify_seconds", save.verify_seconds},
+                       {"seconds", save.seconds}});
+  }
+  return entries;
+}
+
+}  // namespace annulus::launch

@@ -1,0 +1,127 @@
+/// A run that is saved, stopped and resumed gives what the uninterrupted one gives.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/launch/program.hpp"
+
+namespace annulus::test {
+namespace {
+
+using Json = nlohmann::json;
+
+class Resume : public testing::Test {
+ protected:
+  Resume() {
+    std::ofstream file(folder_ / "text", std::ios::binary);
+    for (std::size_t i = 0; i < 900; ++i) file.put(static_cast<char>('a' + i * i % 23));
+  }
+
+  /// Five layers, two of three local, with a resident halo in the middle of which every save falls.
+  std::vector<std::string> words(std::vector<std::string> extra) const {
+    std::vector<std::string> all{"run",        "--input", folder_ / "text", "--heads",   "2",  "--head-dim", "16",
+                                 "--layers",   "5",       "--pattern",      "LLG",       "--sliding-window", "20",
+                                 "--local-halo", "resident", "--threads",   "1",         "--report",   folder_ / "report"};
+    all.insert(all.end(), extra.begin(), extra.end());
+    return all;
+  }
+  std::vector<std::string> resume_words(std::vector<std::string> extra) const {
+    std::vector<std::string> all{"run", "--resume", saved(), "--local-halo", "resident", "--threads", "1", "--report",
+                                 folder_ / "report"};
+    all.insert(all.end(), extra.begin(), extra.end());
+    return all;
+  }
+  std::string saved() const { return folder_ / "saved"; }
+  std::string step(int layers) const { return saved() + "/step-00000" + std::to_string(layers); }
+  Json report() const {
+    std::ifstream file(folder_ / "report");
+    return Json::parse(file);
+  }
+  /// The digest of a run that must end well.
+  std::string digest(int np, const std::vector<std::string>& arguments) const {
+    const Outcome outcome = run_program(np, arguments);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.code == 0 ? report()["digest"].get<std::string>() : "";
+  }
+
+  Folder folder_;
+};
+
+TEST_F(Resume, GivesTheSameBitsOnAsManyRanks) {
+  const std::string whole = digest(3, words({}));
+  EXPECT_EQ(digest(3, words({"--checkpoint", saved(), "--checkpoint-every", "1", "--keep", "9", "--checkpoint-tensors",
+                             "q,k,v,out,lse"})),
+            whole)
+      << "saving changes nothing";
+  EXPECT_EQ(report()["checkpoints"].size(), 5U);
+  for (const int layers : {5, 4, 3, 2, 1}) {  // what is newest now
+    EXPECT_EQ(digest(3, resume_words({})), whole) << "from layer " << layers;
+    EXPECT_EQ(report()["resumed_from"], step(layers));
+    EXPECT_EQ(report()["layers"].size(), 5U - static_cast<std::size_t>(layers));
+    std::filesystem::remove_all(step(layers));
+  }
+  EXPECT_EQ(run_program(3, resume_words({})).code, 3) << "nothing is left";
+}
+
+TEST_F(Resume, GoesOnOnOtherRanksLayoutsAndHalos) {
+  ASSERT_EQ(run_program(2, words({"--checkpoint", saved(), "--checkpoint-every", "2"})).code, 0);
+  std::filesystem::remove_all(step(4));
+  const std::vector<std::vector<std::string>> ways{{"--layout", "striped", "--local-halo", "exchange"},
+                                                   {"--layout", "contiguous", "--local-halo", "resident"}};
+  for (const int np : {1, 5}) {
+    for (std::vector<std::string> way : ways) {
+      way.insert(way.begin(), {"run", "--resume", saved(), "--threads", "1", "--verify", "9"});
+      const Outcome outcome = run_program(np, way);
+      EXPECT_EQ(outcome.code, 0) << outcome.err;
+      EXPECT_NE(outcome.out.find("resumed          " + step(2) + " (2 of 5 layers are done)"), std::string::npos) << outcome.out;
+    }
+  }
+}
+
+TEST_F(Resume, WorksBackwardsOverDamageAndSaysSo) {
+  ASSERT_EQ(run_program(2, words({"--checkpoint", saved(), "--checkpoint-every", "2"})).code, 0);
+  const std::string whole = report()["digest"];
+  std::fstream file(step(4) + "/activations.h5", std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-100, std::ios::end);
+  file.put('!');
+  file.close();
+  const Outcome outcome = run_program(2, resume_words({}));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("skipped "), std::string::npos) << outcome.out;
+  EXPECT_EQ(report()["resumed_from"], step(2));
+  EXPECT_EQ(report()["digest"], whole);
+}
+
+TEST_F(Resume, StopsInTimeWithCodeSevenAndIsResumed) {
+  const std::string whole = digest(2, words({}));
+  const Outcome stopped = run_program(2, words({"--checkpoint", saved(), "--checkpoint-every", "3", "--time-limit", "1s"}));
+  EXPECT_EQ(stopped.code, 7) << stopped.err;
+  ASSERT_EQ(stopped.messages().size(), 1U) << stopped.err;
+  EXPECT_NE(stopped.messages()[0].find("saved as " + step(1) + ", go on with --resume " + saved()), std::string::npos);
+  EXPECT_EQ(digest(2, resume_words({})), whole);
+}
+
+TEST_F(Resume, RefusesWhatContradictsTheSavedRun) {
+  ASSERT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--checkpoint-every", "2"})).code, 0);
+  const std::vector<std::vector<std::string>> clashes{{"--heads", "4"},          {"--seed", "1"},   {"--seq-len", "800"},
+                                                      {"--pattern", "G"},        {"--no-causal"},   {"--dtype", "bf16"},
+                                                      {"--residual-alpha", "1"}, {"--backward"}};
+  for (const std::vector<std::string>& clash : clashes) {
+    const Outcome outcome = run_program(plainly, resume_words(clash));
+    EXPECT_EQ(outcome.code, 2) << clash[0] << ": " << outcome.err;
+  }
+  EXPECT_EQ(run_program(plainly, resume_words({"--heads", "2", "--seq-len", "900"})).code, 0) << "as saved";
+  EXPECT_EQ(run_program(plainly, words({"--time-limit", "1h"})).code, 2) << "nothing to save to";
+  for (const char* nonsense : {"5", "h", "1m1h", "-3s", "0s", "3h50"}) {
+    EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--time-limit", nonsense})).code, 2) << nonsense;
+  }
+  for (const char* nonsense : {"x", "q,q", "q,,v", "lse "}) {
+    EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--checkpoint-tensors", nonsense})).code, 2) << nonsense;
+  }
+}
+
+}  // namespace
+}  // namespace annulus::test
