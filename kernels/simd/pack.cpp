@@ -161,8 +161,8 @@ const std::byte* row_of(const TensorGroup& group, std::int64_t row) {
   return view.data + at * static_cast<std::int64_t>(size_of(view.dtype));
 }
 
-/// Calls body(order, rows, row_stride) with the rows as their words take them: where they are, widened to f32, or (dout,
-/// whose type is the caller's) rounded to bf16.
+/// Calls body(order, rows, row_stride) with the rows as their words take them: where they are, widened to f32, or
+/// (dout, whose type is the caller's) rounded to bf16.
 template <class Body>
 void with_words(const TileOps& ops, const TensorGroup& group, const Body& body) {
   const bool pairs = ops.pair == 2;

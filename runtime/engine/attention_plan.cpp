@@ -3,7 +3,6 @@
 #include "runtime/engine/attention_plan.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
@@ -75,15 +74,14 @@ bool AttentionPlan::fits(const DirectRows& rows) const {
 
 /// Fewer bytes in both directions.
 bool AttentionPlan::is_less(const DirectRows& a, const DirectRows& b) const {
-  return std::ranges::all_of(std::array{kernels::Direction::forward, kernels::Direction::backward}, [&](auto direction) {
+  const auto bytes = [this](const DirectRows& rows, kernels::Direction direction) {
     const TripBytes key = HaloAttention::trip_bytes(spec_, direction);
     const TripBytes query = GlobalRows::trip_bytes(spec_, direction);
-    const auto bytes = [&](const DirectRows& rows) {
-      return static_cast<double>(rows.keys) * static_cast<double>(key.there + key.back) +
-             static_cast<double>(rows.queries) * static_cast<double>(query.there + query.back);
-    };
-    return bytes(a) < bytes(b);
-  });
+    return static_cast<double>(rows.keys) * static_cast<double>(key.there + key.back) +
+           static_cast<double>(rows.queries) * static_cast<double>(query.there + query.back);
+  };
+  return bytes(a, kernels::Direction::forward) < bytes(b, kernels::Direction::forward) &&
+         bytes(a, kernels::Direction::backward) < bytes(b, kernels::Direction::backward);
 }
 
 /// The cheapest of three: blocks go around, keys come to all queries, or keys to most and global queries to the keys.

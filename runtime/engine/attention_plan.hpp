@@ -62,22 +62,23 @@ class AttentionPlan {
   const std::optional<HaloPlan>& halo() const { return halo_; }
   /// With a halo: queries of global tokens that travel to the keys. None where keys travel to all queries.
   const GlobalPlan& global() const { return global_; }
-  /// What travels in one call; see DirectRows.
+  /// What travels in one call; nothing without a halo.
   const DirectRows& direct() const { return direct_; }
   PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction) const;
 
  private:
-  AttentionSpec spec_;
-  Layout q_layout_;
-  Layout k_layout_;
-  Mask mask_;
-  RingSchedule ring_;
+  /// Keys that a rank's queries see, but for those of `travelling`.
   RowSet needed(int rank, const RowSet& travelling) const;
   DirectRows count_direct(const RowSet& travelling) const;
   bool fits(const DirectRows& rows) const;
   bool is_less(const DirectRows& a, const DirectRows& b) const;
   void plan_direct();
 
+  AttentionSpec spec_;
+  Layout q_layout_;
+  Layout k_layout_;
+  Mask mask_;
+  RingSchedule ring_;
   RowSet queries_;
   std::vector<std::int64_t> query_positions_;  ///< in key coordinates; empty without ALiBi
   std::optional<HaloPlan> halo_;

@@ -17,7 +17,7 @@ namespace {
 
 DType carry_dtype(const AttentionSpec& spec) { return kernels::gradient_dtype(spec.dtype); }
 
-/// (out, lse) of a row over some keys becomes that over theirs and those of `other`. `columns`: head_dim and one for lse.
+/// (out, lse) of a row over some keys becomes that over these and those of `other`. `columns`: head_dim, one for lse.
 template <class T>
 void merge(T* row, const T* other, std::int64_t columns) {
   const std::int64_t last = columns - 1;
@@ -60,8 +60,8 @@ GlobalRows::Tensor GlobalRows::make(DType dtype, std::int64_t columns) {
   return tensor;
 }
 
-/// The pass made here reads zeros and ends at once: its memory waits in the pool for the one that attend() makes when rows
-/// are under way and no rank may fail.
+/// The pass made here reads zeros and ends at once: its memory waits in the pool for the one that attend() makes when
+/// rows are under way and no rank may fail.
 void GlobalRows::reserve(Direction direction) {
   if (rows_.empty()) return;
   const AttentionSpec& spec = plan_.spec();
@@ -82,7 +82,8 @@ void GlobalRows::reserve(Direction direction) {
 }
 
 RowStats GlobalRows::lse() const {
-  return dense_stats(reinterpret_cast<float*>(lse_.memory.data()), plan_.spec().batch, plan_.spec().heads, rows_.rows());
+  return dense_stats(reinterpret_cast<float*>(lse_.memory.data()), plan_.spec().batch, plan_.spec().heads,
+                     rows_.rows());
 }
 
 /// The learned sink is no key of any rank: owners add it.

@@ -1,4 +1,4 @@
-/// Query rows that visit the ranks whose keys they see: what global tokens do instead of drawing all keys to their owner.
+/// Query rows that visit the ranks whose keys they see: what global tokens do instead of drawing all keys home.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,8 +16,8 @@ namespace annulus {
 /// rank.
 ///   forward:   q visits;                   out and lse over the visited keys go home and are merged
 ///   backward:  q, out, dout and lse visit; dq over the visited keys goes home and is added
-/// What goes home is f32 (f64 for f64 tensors), out normalised. All methods are local: the caller moves travelling() and
-/// returning() between ranks by the plan's global().visits. Where no query travels nothing is done.
+/// What goes home is f32 (f64 for f64 tensors), out normalised. All methods are local: the caller moves travelling()
+/// and returning() between ranks by the plan's global().visits. Where no query travels nothing is done.
 class GlobalRows {
  public:
   /// All outlive this.

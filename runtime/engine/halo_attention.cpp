@@ -60,8 +60,7 @@ template <class Call>
 void HaloAttention::fetch(const Call& call) {
   global_.collect(call);
   const std::array<ConstTensorView, 2> keys{call.k, call.v};
-  exchange_.start(HaloExchange::Way::fetch,
-                  {{keys, halo_.own}, {constant(global_.travelling()), global_.rows()}});
+  exchange_.start(HaloExchange::Way::fetch, {{keys, halo_.own}, {constant(global_.travelling()), global_.rows()}});
   own_keys_->pack(call.k, call.v);
 }
 
@@ -94,8 +93,7 @@ std::int64_t HaloAttention::backward(const BackwardCall& call, kernels::Backward
   own_keys_->unpack_gradient(own_sums_.views[0], own_sums_.views[1]);
   halo_keys_->unpack_gradient(halo_sums_.views[0], halo_sums_.views[1]);
   const std::array<ConstTensorView, 2> leaving{halo_sums_.views[0], halo_sums_.views[1]};
-  exchange_.start(HaloExchange::Way::home,
-                  {{leaving, halo_.halo}, {constant(global_.returning()), global_.rows()}});
+  exchange_.start(HaloExchange::Way::home, {{leaving, halo_.halo}, {constant(global_.returning()), global_.rows()}});
   exchange_.finish({{own_sums_.views, halo_.own}, {global_.returning(), global_.rows(), global_.meet_home()}});
   convert(own_sums_.views[0], call.dk);
   convert(own_sums_.views[1], call.dv);
@@ -120,7 +118,7 @@ std::uint64_t HaloAttention::bytes(const AttentionSpec& spec, const kernels::Ker
                              HeldKeys::bytes(table, spec, rows.most_keys, direction) + take(own_rows, key.back) +
                              take(rows.most_keys, key.there + key.back) +
                              GlobalRows::bytes(spec, table, rows.most_queries, direction);
-  // Staged to send and to receive: as much each way where neighbours are alike, but owners of global tokens hear from all.
+  // Staged to send and to receive: as much each way where neighbours are alike; owners of global tokens hear from all.
   return held + 2 * take(rows.most_keys, most(key)) + 2 * take(rows.most_queries, most(query)) +
          take(rows.most_returning, query.back);
 }

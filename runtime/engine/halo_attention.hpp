@@ -56,8 +56,8 @@ class HaloAttention {
   HaloExchange exchange_;
   std::optional<HeldKeys> own_keys_;  ///< of the running call, as all that follow
   std::optional<HeldKeys> halo_keys_;
-  KeyRows arrived_;    ///< k and v of the halo
-  KeyRows own_sums_;   ///< dk and dv in gradient_dtype: what is added up must not be rounded before
+  KeyRows arrived_;   ///< k and v of the halo
+  KeyRows own_sums_;  ///< dk and dv in gradient_dtype: what is added up must not be rounded before
   KeyRows halo_sums_;
 };
 

@@ -22,7 +22,7 @@ struct MeetingRows {
   const RowSet& computed;
 };
 
-/// The keys and values at some positions during one call: packed once, met by one pass or several. All methods are local.
+/// The keys and values at some positions during one call: packed once, met by one pass or several. All is local.
 class HeldKeys {
  public:
   /// Makes room for keys at `keys` (which outlive this) that `passes` passes will meet, from the pool of the means.

@@ -74,7 +74,7 @@ struct BackwardCall {
 
 /// What the last call cost this rank.
 struct CallReport {
-  std::uint64_t messages = 0;  ///< sent: blocks and gradients; with shared memory one-byte tokens in backward
+  std::uint64_t messages = 0;  ///< sent: blocks, rows and gradients; with shared memory one-byte tokens in backward
   std::uint64_t bytes_sent = 0;
   double flops = 0;              ///< useful: 4 (forward) or 10 (backward) * head_dim per visible pair and head
   double seconds = 0;

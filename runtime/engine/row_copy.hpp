@@ -26,8 +26,15 @@ BasicTensorView<Byte> some_columns(BasicTensorView<Byte> view, std::int64_t firs
 /// One number per row and head, as a tensor of head_dim 1.
 template <class Byte, class Float>
 BasicTensorView<Byte> as_tensor(const BasicRowStats<Float>& stats) {
-  return {reinterpret_cast<Byte*>(stats.data), DType::f32, stats.batch, stats.rows, stats.heads, 1,
-          stats.batch_stride, 1, stats.head_stride};
+  return {reinterpret_cast<Byte*>(stats.data),
+          DType::f32,
+          stats.batch,
+          stats.rows,
+          stats.heads,
+          1,
+          stats.batch_stride,
+          1,
+          stats.head_stride};
 }
 
 /// to = from, converted; of the same shape.

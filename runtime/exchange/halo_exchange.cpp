@@ -90,9 +90,8 @@ std::vector<HaloExchange::Message> HaloExchange::messages(Parts parts, std::span
 }
 
 bool HaloExchange::same_rows(const Message& a, const Message& b) {
-  return std::equal(a.parts.begin(), a.parts.end(), b.parts.begin(), [](const RowSet* x, const RowSet* y) {
-    return x == nullptr || y == nullptr ? x == y : *x == *y;
-  });
+  return std::equal(a.parts.begin(), a.parts.end(), b.parts.begin(),
+                    [](const RowSet* x, const RowSet* y) { return x == nullptr || y == nullptr ? x == y : *x == *y; });
 }
 
 /// Message i lands where message i - most_receives has landed and is read.

@@ -15,8 +15,8 @@
 
 namespace annulus {
 
-/// Moves rows of several tensors, by one plan or by several at once, in one message per pair of ranks. Nothing is sent to
-/// ranks that need nothing. start() and finish() alternate on every rank that has a part in a plan; neither is
+/// Moves rows of several tensors, by one plan or by several at once, in one message per pair of ranks. Nothing is sent
+/// to ranks that need nothing. start() and finish() alternate on every rank that has a part in a plan; neither is
 /// collective, neither waits for ranks without one.
 class HaloExchange {
  public:

@@ -1,5 +1,5 @@
-/// Queries of global tokens: few rows that see whole documents, so they visit the keys instead of all keys visiting them.
-/// Pure arithmetic.
+/// Queries of global tokens: few rows that see whole documents, so they visit the keys instead of all keys visiting
+/// them. Pure arithmetic.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -201,6 +201,29 @@ TEST(Run, RunsModelsWhoseLayersDiffer) {
   }
 }
 
+TEST(Run, SendsTheRowsThatGlobalTokensNeedAndNoBlocks) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 700);
+  for (const char* halo : {"auto", "exchange"}) {
+    const Outcome outcome = run_program(
+        3,
+        run_words(input, {"--no-causal", "--window-size", "8,8", "--global-tokens", "2", "--pattern", "L", "--layout",
+                          "contiguous", "--local-halo", halo, "--verify", "9", "--backward", "--report", "-"}));
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const Json report = Json::parse(outcome.out);
+    for (const Json& layer : report.at("layers")) {
+      const bool forward = layer.at("direction") == "forward";
+      // Keys for 8 rows each side of two edges and for 2 columns on two ranks; 2 queries visit two ranks.
+      const int keys = 4 * 8 + 2 * 2;
+      const int key = 2 * 2 * 16 * 4;
+      const int query = 2 * 16 * 4;
+      const int lse = 2 * 4;
+      EXPECT_EQ(layer.at("messages"), forward ? 5 + 2 : 5 + 5);
+      EXPECT_EQ(layer.at("bytes_sent"), keys * key * (forward ? 1 : 2) + 4 * (query * (forward ? 2 : 4) + lse));
+    }
+  }
+}
+
 TEST(Run, ReportsTheModelItRan) {
   const Folder folder;
   const std::string input = write_text(folder, "text", 40);

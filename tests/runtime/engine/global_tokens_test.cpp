@@ -67,7 +67,8 @@ TEST_F(GlobalTokens, ObeyTheLawInEveryLayoutWithTheSameBits) {
 TEST_F(GlobalTokens, CarryEveryScoreFeatureDtypeAndBatch) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
     for (const LayoutKind layout : layouts) {
-      RingCase test = make_case({.window_size = {3, 2}, .global_tokens = 2, .cu_seqlens = {0, 60, 103}}, layout, 103, 103);
+      RingCase test =
+          make_case({.window_size = {3, 2}, .global_tokens = 2, .cu_seqlens = {0, 60, 103}}, layout, 103, 103);
       test.spec.batch = 2;
       test.spec.dtype = dtype;
       test.spec.softcap = 4;
@@ -203,7 +204,8 @@ TEST_F(GlobalTokens, TakeTheRingWhereTheyAreMostOfTheSequenceOrAStrideShowsEvery
   wide.spec.kv_heads = 1;
   EXPECT_EQ(plan(wide).direct().queries, 0) << "a query of 32 heads is more to send than the keys of one";
   expect_law(wide);
-  const RingCase causal = make_case({.causal = true, .window_size = {4, 0}, .global_tokens = 2}, LayoutKind::contiguous);
+  const RingCase causal =
+      make_case({.causal = true, .window_size = {4, 0}, .global_tokens = 2}, LayoutKind::contiguous);
   EXPECT_TRUE(plan(causal).halo());
   EXPECT_EQ(plan(causal).direct().queries, 0) << "a causal global token sees too little to travel";
 }
