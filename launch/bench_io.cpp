@@ -141,7 +141,9 @@ class IoBench {
   void for_each_piece(Visit&& visit) const {
     constexpr std::size_t piece = std::size_t{16} << 20;
     const std::span<std::byte> shard = shard_.span();
-    for (std::size_t at = 0; at < shard.size(); at += piece) visit(at, shard.subspan(at, std::min(piece, shard.size() - at)));
+    for (std::size_t at = 0; at < shard.size(); at += piece) {
+      visit(at, shard.subspan(at, std::min(piece, shard.size() - at)));
+    }
   }
 
   /// Calls visit(word of the shard, what it should be): a function of its place in the whole tensor.
@@ -165,8 +167,8 @@ class IoBench {
     for_each_word([&](const std::uint64_t& word, std::uint64_t wanted) { wrong += word != wanted ? 1 : 0; });
     together(comm_, [&] {
       if (wrong == 0) return;
-      throw Error(ExitCode::verification, fmt::format("{} of {} words loaded from a checkpoint are not those saved", wrong,
-                                                      shard_.size() / 8));
+      throw Error(ExitCode::verification,
+                  fmt::format("{} of {} words loaded are not those saved (8 bytes each)", wrong, shard_.size() / 8));
     });
   }
 
@@ -212,8 +214,9 @@ std::string io_table(const std::vector<IoRates>& rates) {
   for (const IoRates& measured : rates) {
     for (const IoRate& way : measured.directions) {
       table.add({std::string(way.direction), std::to_string(measured.ranks),
-                 bytes_text(static_cast<double>(measured.shape.bytes_per_rank)), std::string(name(measured.shape.layout)),
-                 gigabytes(way.rate), gigabytes(way.plain), fmt::format("{:.1f} %", 100 * way.fraction.median()),
+                 bytes_text(static_cast<double>(measured.shape.bytes_per_rank)),
+                 std::string(name(measured.shape.layout)), gigabytes(way.rate), gigabytes(way.plain),
+                 fmt::format("{:.1f} %", 100 * way.fraction.median()),
                  fmt::format("{:.1f}..{:.1f}", 100 * way.fraction.quantile(0.1), 100 * way.fraction.quantile(0.9))});
     }
   }

@@ -29,7 +29,7 @@ struct IoRate {
 struct IoRates {
   IoShape shape;
   int ranks = 1;
-  std::array<IoRate, 3> directions{IoRate{"write", {}, {}, {}}, IoRate{"read", {}, {}, {}}, IoRate{"verify", {}, {}, {}}};
+  std::array<IoRate, 3> directions{IoRate{"write", {}, {}, {}}, {"read", {}, {}, {}}, {"verify", {}, {}, {}}};
 };
 
 /// Bytes that measure_io allocates on a rank.

@@ -323,7 +323,7 @@ void Run::print_summary(const Report& report) const {
   facts.emplace_back("digest", digest_);
   if (gradient_digest_) facts.emplace_back("gradient digest", *gradient_digest_);
   if (!options_.output.empty()) facts.emplace_back("written", options_.output);
-  if (saver_ && !saver_->saves().empty()) facts.emplace_back("saved", saves_text(saver_->saves()));
+  if (saver_) facts.emplace_back("saved", saves_text(saver_->saves()));
   fmt::print("\n{}\n{}", layers_table(plan_.model, lines_), facts_text(facts));
 }
 

@@ -24,6 +24,8 @@ constexpr std::array defining_options{"input",         "seq-len",    "model",   
                                       "window-size",   "sliding-window", "chunk-size", "sink-tokens",   "global-tokens",
                                       "stride",        "softmax-scale", "softcap",     "dtype"};
 
+constexpr std::int64_t most_kept = 1'000'000;  ///< as `checkpoint prune`
+
 bool is_defining(const Options::Given& option) {
   return std::find(defining_options.begin(), defining_options.end(), option.name) != defining_options.end();
 }
@@ -44,12 +46,14 @@ std::vector<std::string> parse_tensors(const std::string& words) {
 
 void add_checkpoint_options(Options& options, RunOptions& target) {
   options.text("checkpoint", "DIR", target.checkpoint, "save the activations there; SIGUSR1 saves and stops (code 7)");
-  options.size("checkpoint-every", "K", target.checkpoint_every, 1, "layers between two saves (default 1)");
+  options.size("checkpoint-every", "K", target.checkpoint_every, 1, "layers between two saves (default 1); with --checkpoint");
   options.value(
       "checkpoint-tensors", "LIST",
       [&target](const std::string& words) { target.checkpoint_tensors = parse_tensors(words); },
       "what else to save of each saved layer: some of q,k,v,out,lse");
-  options.size("keep", "N", target.keep, 1, "saves that stay in DIR (default 2)");
+  options.value(
+      "keep", "N", [&target](const std::string& word) { target.keep = parse_size("--keep", word, 1, most_kept); },
+      "saves that stay in DIR (default 2); with --checkpoint");
   options.value(
       "time-limit", "TIME",
       [&target](const std::string& word) { target.time_limit_seconds = parse_duration("--time-limit", word); },
@@ -98,14 +102,20 @@ void check(const RunOptions& options) {
   if (options.dry_run && leaves_files) {
     throw UsageError("--dry-run does no work, so it has nothing for --report, --output or --checkpoint; try without one of them");
   }
-  if (!options.checkpoint_tensors.empty() && options.checkpoint.empty()) {
-    throw UsageError("--checkpoint-tensors without --checkpoint (they would go nowhere); try --checkpoint DIR");
-  }
   if (options.time_limit_seconds > 0 && options.checkpoint.empty()) {
     throw UsageError("--time-limit without --checkpoint (what is computed until then would be lost); try --checkpoint DIR");
   }
   if (!options.resume.empty() && options.attention.backward) {
     throw UsageError("--resume with --backward (the layers before have left nothing to differentiate); try forward alone");
+  }
+}
+
+/// Options of saving want a place to save to.
+void check_saving(const Options& options, std::span<const std::string> arguments, const RunOptions& target) {
+  if (!target.checkpoint.empty()) return;
+  for (const Options::Given& given : options.given(arguments)) {
+    if (given.name != "checkpoint-every" && given.name != "checkpoint-tensors" && given.name != "keep") continue;
+    throw UsageError(fmt::format("--{} without --checkpoint (nothing would be saved); try --checkpoint DIR", given.name));
   }
 }
 
@@ -163,6 +173,7 @@ RunOptions parse_run_options(std::span<const std::string> arguments) {
     if (is_defining(option)) target.defining.push_back(option.word());
   }
   check(target);
+  check_saving(*options, arguments, target);
   return target;
 }
 

@@ -55,6 +55,7 @@ std::string plan_text(const RunOptions& options, const stack::ModelSpec& model) 
 }
 
 SavedRun saved_run(const std::string& folder) {
+  if (checkpoint::is_generation_path(folder)) refuse(folder, "it is one save; the folder around it is wanted");
   for (const checkpoint::FoundGeneration& found : checkpoint::find_generations(folder)) {
     if (!found.manifest) continue;
     const Json plan = parsed_plan(folder, found.manifest->plan);
@@ -131,6 +132,7 @@ void RunSaver::layer_done(stack::Stack& stack, std::int64_t layers_done, std::in
 }
 
 std::string saves_text(const std::vector<SaveReport>& saves) {
+  if (saves.empty()) return "nothing (no layer was due, see --checkpoint-every)";
   const SaveReport& last = saves.back();
   return fmt::format("{} times, last {} ({}: written in {}, verified in {})", saves.size(), last.path,
                      bytes_text(static_cast<double>(last.bytes)), seconds_text(last.write_seconds),

@@ -62,7 +62,7 @@ class RunSaver {
 };
 
 Json saves_to_json(const std::vector<SaveReport>& saves);
-/// "3 times, last ckpt/step-000006 (12.0 MiB: written in 35 ms, verified in 20 ms)".
+/// "nothing (...)" or "3 times, last ckpt/step-000006 (12.0 MiB: written in 35 ms, verified in 20 ms)".
 std::string saves_text(const std::vector<SaveReport>& saves);
 
 }  // namespace annulus::launch

@@ -115,6 +115,15 @@ TEST_F(Resume, RefusesWhatContradictsTheSavedRun) {
   }
   EXPECT_EQ(run_program(plainly, resume_words({"--heads", "2", "--seq-len", "900"})).code, 0) << "as saved";
   EXPECT_EQ(run_program(plainly, words({"--time-limit", "1h"})).code, 2) << "nothing to save to";
+  for (const char* lonely : {"--checkpoint-every", "--keep"}) {
+    EXPECT_EQ(run_program(plainly, words({lonely, "2"})).code, 2) << lonely << " with nowhere to save to";
+  }
+  for (const char* nonsense : {"0", "-1", "4294967296", "x"}) {
+    EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--keep", nonsense})).code, 2) << nonsense;
+  }
+  const Outcome inner = run_program(plainly, {"run", "--resume", step(2)});
+  EXPECT_EQ(inner.code, 3);
+  EXPECT_NE(inner.err.find("the folder around it is wanted"), std::string::npos) << inner.err;
   for (const char* nonsense : {"5", "h", "1m1h", "-3s", "0s", "3h50"}) {
     EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--time-limit", nonsense})).code, 2) << nonsense;
   }
