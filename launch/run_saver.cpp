@@ -41,6 +41,19 @@ Json parsed_plan(const std::string& folder, const std::string& text) {
   return plan;
 }
 
+/// Shards alone come in one pass over the file that reads each byte once, which fine stripes need; where a rank keeps a
+/// halo, each reads the granules around its own rows.
+void load_input(const Communicator& world, const SavedGeneration& generation, stack::Stack& stack, std::int64_t done) {
+  const AttentionSpec& spec = stack.model().attention;
+  const RowSet& rows = stack.input_rows(done);
+  const TensorView x = dense_view(stack.input(done).data(), spec.dtype, spec.batch, rows.rows(), 1, stack.model().width());
+  std::array<std::uint64_t, 1> no_halo{rows.rows() == stack.rows() ? 1U : 0U};
+  world.min(no_halo);
+  if (no_halo[0] == 0) return generation.load_rows(tensor_name(done, "x"), rows.pieces(), x);
+  const LoadedShard shard{tensor_name(done, "x"), stack.layout(), x};
+  generation.load({&shard, 1});
+}
+
 }  // namespace
 
 std::string plan_text(const RunOptions& options, const stack::ModelSpec& model) {
@@ -73,10 +86,7 @@ Resumed resume(const Communicator& world, const std::string& folder, const std::
       if (generation.notes().plan != plan) refuse(folder, generation.path() + " is of another run");
       if (done < 1 || done > stack.model().layers) refuse(folder, fmt::format("{} layers are done of {}", done, stack.model().layers));
     });
-    const AttentionSpec& spec = stack.model().attention;
-    const RowSet& rows = stack.input_rows(done);
-    const TensorView x = dense_view(stack.input(done).data(), spec.dtype, spec.batch, rows.rows(), 1, stack.model().width());
-    generation.load_rows(tensor_name(done, "x"), rows.pieces(), x);
+    load_input(world, generation, stack, done);
     resumed.layer = done;
   });
   return resumed;
