@@ -4,9 +4,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "kernels/base/error.hpp"
+#include "launch/numbers.hpp"
 #include "runtime/stack/presets.hpp"
 
 namespace annulus::launch {
@@ -19,16 +21,32 @@ using stack::RopeSpec;
 constexpr double largest_theta = 1e12;
 constexpr double largest_factor = 1e6;
 
+[[noreturn]] void refuse_pattern(const std::string& word) {
+  throw UsageError(fmt::format("--pattern '{}' is no pattern (L is a local layer, G a global one, L512 has a window of 512); "
+                               "try LLLLLG",
+                               word));
+}
+
+/// Letters, and behind an L its window.
+void parse_pattern(const std::string& word, ModelOptions& target) {
+  target.pattern.clear();
+  target.windows.clear();
+  for (std::size_t at = 0; at < word.size();) {
+    const std::size_t next = std::min(word.find_first_of("LG", at + 1), word.size());
+    const std::string window = word.substr(at + 1, next - at - 1);
+    if (word[at] != 'L' && (word[at] != 'G' || !window.empty())) refuse_pattern(word);
+    if (word[at] == 'L') target.windows.push_back(window.empty() ? 0 : parse_size("--pattern", window, 1));
+    target.pattern += word[at];
+    at = next;
+  }
+  if (target.pattern.empty()) refuse_pattern(word);
+}
+
 void add_layer_options(Options& options, ModelOptions& target) {
   options.value(
-      "pattern", "WORD",
-      [&target](const std::string& word) {
-        if (word.find_first_not_of("LG") != std::string::npos) {
-          throw UsageError(fmt::format("--pattern '{}' is no pattern (L is a local layer, G a global one); try LLLLLG", word));
-        }
-        target.pattern = word;
-      },
-      "kinds of the layers, repeated: L is local (with a window or a chunk), G global (default G)");
+      "pattern", "WORD", [&target](const std::string& word) { parse_pattern(word, target); },
+      "kinds of the layers, repeated: L is local (with a window or a chunk), G global (default G); a number behind an L is "
+      "the sliding window of that layer, as in L512L4kG");
   options.real("residual-alpha", "A", target.residual_alpha, 0, 1,
                "x becomes A x + (1 - A) layer(x) (default: x + layer(x))");
 }
@@ -75,30 +93,60 @@ void check_rules(MaskSpec mask) {
   const Mask fits(std::move(mask), 0, 0);
 }
 
-/// Rules that no layer would obey, or that do not fit together, are refused.
-void check_masks(const ModelSpec& model, const MaskSpec& asked) {
+bool has_local(const ModelSpec& model) { return model.pattern.find('L') != std::string::npos; }
+
+/// The rule of local layers: what the preset has, but for what was asked for.
+MaskSpec local_rule(const ModelSpec& model, const MaskSpec& asked) {
+  MaskSpec rule = model.local_masks.empty() ? MaskSpec{} : model.local_masks.front();
+  rule.causal = asked.causal;
+  rule.cu_seqlens = asked.cu_seqlens;
+  if (asked.window_size.is_set()) rule.window_size = asked.window_size;
+  if (asked.chunk_size > 0) rule.chunk_size = asked.chunk_size;
+  if (asked.sink_tokens > 0) rule.sink_tokens = asked.sink_tokens;
+  if (asked.global_tokens > 0) rule.global_tokens = asked.global_tokens;
+  if (asked.stride > 0) rule.stride = asked.stride;
+  return rule;
+}
+
+/// Rules that no layer would obey are refused, and a window that is opened where something must narrow a layer.
+void check_asked(const ModelSpec& model, const ModelOptions& options, const AttentionOptions& scores) {
+  const MaskSpec& asked = scores.mask;
   const bool narrows = asked.is_local() || asked.sink_tokens > 0 || asked.global_tokens > 0 || asked.stride > 0;
-  const bool has_local = model.pattern.find('L') != std::string::npos;
-  if (narrows && !has_local) {
+  if (narrows && !has_local(model)) {
     check_rules(asked);  // sinks and the like without a window are wrong in any pattern
     throw UsageError(fmt::format("a window, chunk, sinks, global tokens or a stride with --pattern {} (only local layers read "
                                  "them); try a pattern such as LLLLLG",
                                  model.pattern));
   }
-  if (has_local) check_rules(model.local_mask);
+  const bool all_have_windows = !options.windows.empty() && std::ranges::find(options.windows, 0) == options.windows.end();
+  if (asked.window_size.is_set() && all_have_windows) {
+    throw UsageError("a window beside a pattern whose local layers all have their own (no layer would read it); try one of them");
+  }
+  const bool opens = scores.window_given && !asked.window_size.is_set();
+  if (opens && has_local(model)) {
+    throw UsageError(fmt::format("--window-size -1,-1 with local layers in pattern {} (open to both sides they are global); "
+                                 "try --pattern G",
+                                 model.pattern));
+  }
 }
 
-void set_masks(ModelSpec& model, const ModelOptions& options, const MaskSpec& mask) {
-  MaskSpec& local = model.local_mask;
-  model.attention.mask = {.causal = mask.causal, .cu_seqlens = mask.cu_seqlens};
-  local.causal = mask.causal;
-  local.cu_seqlens = mask.cu_seqlens;
-  if (mask.window_size.is_set()) local.window_size = mask.window_size;
-  if (mask.chunk_size > 0) local.chunk_size = mask.chunk_size;
-  if (mask.sink_tokens > 0) local.sink_tokens = mask.sink_tokens;
-  if (mask.global_tokens > 0) local.global_tokens = mask.global_tokens;
-  if (mask.stride > 0) local.stride = mask.stride;
-  if (options.preset.empty() && options.pattern.empty() && local.is_local()) model.pattern = "L";
+void set_masks(ModelSpec& model, const ModelOptions& options, const AttentionOptions& scores) {
+  const MaskSpec& asked = scores.mask;
+  const MaskSpec common = local_rule(model, asked);
+  if (options.preset.empty() && options.pattern.empty() && common.is_local()) model.pattern = "L";
+  check_asked(model, options, scores);
+  model.attention.mask = {.causal = asked.causal, .cu_seqlens = asked.cu_seqlens};
+  model.local_masks.clear();
+  if (!has_local(model)) return;
+  const bool varied = std::ranges::any_of(options.windows, [](std::int64_t window) { return window > 0; });
+  if (varied && !asked.causal) {
+    throw UsageError("windows in --pattern with --no-causal (they look back only); try --window-size L,R");
+  }
+  model.local_masks.assign(varied ? options.windows.size() : 1, common);
+  for (std::size_t i = 0; varied && i < options.windows.size(); ++i) {
+    if (options.windows[i] > 0) model.local_masks[i].window_size = {options.windows[i] - 1, 0};
+  }
+  for (const MaskSpec& mask : model.local_masks) check_rules(mask);
 }
 
 void set_positions(RopeSpec& rope, const ModelOptions& options) {
@@ -156,12 +204,11 @@ void add_model_options(Options& options, ModelOptions& target) {
   options.size("seed", "N", target.seed, 0, "of the weights, the sampled rows and the output gradient (default 0)");
 }
 
-stack::ModelSpec chosen_model(const ModelOptions& options, const MaskSpec& mask, const AttentionOptions& scores) {
+stack::ModelSpec chosen_model(const ModelOptions& options, const AttentionOptions& scores) {
   ModelSpec model = options.preset.empty() ? default_model() : stack::preset(options.preset);
   set_shape(model, options);
   set_scores(model, scores);
-  set_masks(model, options, mask);
-  check_masks(model, mask);
+  set_masks(model, options, scores);
   set_positions(model.rope, options);
   set_positions(model.local_rope, options);
   check_positions(model, options);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "launch/options.hpp"
 #include "runtime/stack/model.hpp"
@@ -14,7 +15,8 @@ namespace annulus::launch {
 /// Zero and empty: as the preset, or as the default model of two global layers with 4 heads of 64.
 struct ModelOptions {
   std::string preset;
-  std::string pattern;
+  std::string pattern;                ///< letters alone
+  std::vector<std::int64_t> windows;  ///< sliding windows of the pattern's local layers; 0: as all others
   std::int64_t layers = 0;
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;  ///< without a preset: as heads
@@ -31,9 +33,9 @@ struct ModelOptions {
 void add_model_options(Options& options, ModelOptions& target);
 
 /// The preset with all that was asked for, but for batch, sequence length and dtype, which come with the input. Rules of
-/// `mask` narrow local layers; one that it leaves unset is the preset's. Positions are changed in both kinds of layers,
-/// a factor where they are stretched. A window without preset and pattern makes every layer local. Throws UsageError for
+/// `scores.mask` narrow local layers; one that it leaves unset is the preset's. Positions are changed in both kinds of layers,
+/// a factor where they are stretched. A window without preset and pattern makes every layer local; windows within the pattern go before that one. Throws UsageError for
 /// options that would change nothing; stack::check() judges the rest. Local.
-stack::ModelSpec chosen_model(const ModelOptions& options, const MaskSpec& mask, const AttentionOptions& scores);
+stack::ModelSpec chosen_model(const ModelOptions& options, const AttentionOptions& scores);
 
 }  // namespace annulus::launch

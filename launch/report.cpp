@@ -22,15 +22,31 @@ Json to_json(const WindowSize& window) {
   return {window.left, window.right};
 }
 
+/// Of the attention, in units of 1e12; an empty input takes no time.
+double rate(const LayerReport& layer) {
+  return layer.attention_seconds > 0 ? layer.flops / layer.attention_seconds * 1e-12 : 0;
+}
+
+Json size_or_null(std::int64_t size) { return size > 0 ? Json(size) : Json(nullptr); }
+
 Json to_json(const LayerReport& layer) {
+  const MaskSpec& mask = layer.mask;
   return {{"index", layer.index},
-          {"kind", kind_of_layer(layer.mask)},
+          {"kind", kind_of_layer(mask)},
           {"direction", word(layer.direction)},
-          {"window", to_json(layer.mask.window_size)},
+          {"causal", mask.causal},
+          {"window", to_json(mask.window_size)},
+          {"chunk_size", size_or_null(mask.chunk_size)},
+          {"sink_tokens", size_or_null(mask.sink_tokens)},
+          {"global_tokens", size_or_null(mask.global_tokens)},
+          {"stride", size_or_null(mask.stride)},
+          {"documents", size_or_null(layer.documents)},
           {"messages", layer.messages},
           {"bytes_sent", layer.bytes_sent},
           {"flops", layer.flops},
           {"seconds", layer.seconds},
+          {"attention_seconds", layer.attention_seconds},
+          {"tflops", rate(layer)},
           {"exposed_comm_seconds", layer.exposed_comm_seconds}};
 }
 
@@ -62,6 +78,15 @@ double tflops(const Report& report) {
 
 std::string kind_of_layer(const MaskSpec& mask) { return mask.is_local() ? "local" : "global"; }
 
+MaskSpec without_documents(MaskSpec mask) {
+  mask.cu_seqlens.clear();
+  return mask;
+}
+
+std::int64_t documents_in(const MaskSpec& mask) {
+  return mask.cu_seqlens.empty() ? 0 : static_cast<std::int64_t>(mask.cu_seqlens.size()) - 1;
+}
+
 LayerReport layer_report(const Communicator& world, std::int64_t index, const MaskSpec& mask,
                          kernels::Direction direction, const CallReport& mine) {
   std::array<std::uint64_t, 2> counts{mine.messages, mine.bytes_sent};
@@ -71,12 +96,14 @@ LayerReport layer_report(const Communicator& world, std::int64_t index, const Ma
   std::array<double, 2> seconds{mine.seconds, mine.exposed_comm_seconds};
   world.max(seconds);
   return {.index = index,
-          .mask = mask,
+          .mask = without_documents(mask),
+          .documents = documents_in(mask),
           .direction = direction,
           .messages = counts[0],
           .bytes_sent = counts[1],
           .flops = flops[0],
           .seconds = seconds[0],
+          .attention_seconds = seconds[0],
           .exposed_comm_seconds = seconds[1]};
 }
 
@@ -88,7 +115,7 @@ std::string layer_table(const std::vector<LayerReport>& layers) {
     const double seconds = std::max(layer.seconds, 1e-9);  // a clock tick: empty inputs take none
     table.add({std::to_string(layer.index), kind_of_layer(layer.mask), std::string(word(layer.direction)),
                std::to_string(layer.messages), bytes_text(static_cast<double>(layer.bytes_sent)),
-               fmt::format("{:.3f}", layer.seconds), fmt::format("{:.4f}", layer.flops / seconds * 1e-12),
+               fmt::format("{:.3f}", layer.seconds), fmt::format("{:.4f}", rate(layer)),
                fmt::format("{:.1f} %", 100 * layer.exposed_comm_seconds / seconds)});
   }
   return table.text();

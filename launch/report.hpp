@@ -21,12 +21,14 @@ std::string_view word(kernels::Direction direction);
 /// One layer in one direction. Messages, bytes and flops are sums over ranks, seconds are maxima.
 struct LayerReport {
   std::int64_t index = 0;
-  MaskSpec mask;
+  MaskSpec mask;               ///< without documents
+  std::int64_t documents = 0;  ///< 0: none are told apart
   kernels::Direction direction = kernels::Direction::forward;
   std::uint64_t messages = 0;
   std::uint64_t bytes_sent = 0;
   double flops = 0;
   double seconds = 0;
+  double attention_seconds = 0;  ///< of `seconds`: without what a stack does to single rows
   double exposed_comm_seconds = 0;
 };
 
@@ -57,6 +59,10 @@ double tflops(const Report& report);
 
 /// "local" where a window or chunk narrows the layer, else "global".
 std::string kind_of_layer(const MaskSpec& mask);
+
+/// A report has a line per layer, and documents may be many.
+MaskSpec without_documents(MaskSpec mask);
+std::int64_t documents_in(const MaskSpec& mask);
 
 /// Collective: one rank's call becomes the layer's line.
 LayerReport layer_report(const Communicator& world, std::int64_t index, const MaskSpec& mask,

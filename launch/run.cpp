@@ -12,14 +12,15 @@
 #include "launch/memory.hpp"
 #include "launch/progress.hpp"
 #include "launch/report.hpp"
+#include "launch/run_documents.hpp"
 #include "launch/run_input.hpp"
 #include "launch/run_options.hpp"
+#include "launch/run_plan.hpp"
 #include "launch/run_saver.hpp"
 #include "launch/run_text.hpp"
 #include "launch/table.hpp"
 #include "runtime/checkpoint/tensor_file.hpp"
 #include "runtime/comm/agreement.hpp"
-#include "runtime/comm/placement.hpp"
 #include "runtime/stack/digest.hpp"
 #include "runtime/stack/verify.hpp"
 
@@ -27,81 +28,6 @@ namespace annulus::launch {
 namespace {
 
 using kernels::Direction;
-
-/// Everything that is known before anything is allocated; the same on every rank.
-struct Plan {
-  stack::ModelSpec model;
-  stack::RunShape shape;
-  std::vector<stack::MemoryItem> memory;
-};
-
-std::int64_t chosen_seq_len(const RunOptions& options, const RunInput* input) {
-  if (input == nullptr) return options.seq_len;
-  if (options.seq_len > input->seq_len()) {
-    throw InputError(fmt::format("--seq-len {} goes beyond {}, which has {} tokens (none are made up); try --seq-len {}",
-                                 options.seq_len, options.input, input->seq_len(), input->seq_len()));
-  }
-  return options.seq_len > 0 ? options.seq_len : input->seq_len();
-}
-
-DType chosen_dtype(const RunOptions& options, const RunInput* input) {
-  const DType stored = input == nullptr ? DType::f32 : input->dtype().value_or(DType::f32);
-  const DType dtype = options.attention.dtype.value_or(stored);
-  if (dtype == DType::f64) throw InputError(options.input + " holds f64 (projections are f32); try --dtype f32");
-  return dtype;
-}
-
-stack::ModelSpec model_for(const RunOptions& options, const RunInput* input) {
-  stack::ModelSpec model = chosen_model(options.model, options.attention.mask, options.attention);
-  AttentionSpec& shape = model.attention;
-  shape.batch = input == nullptr ? options.resumed_batch : input->batch();
-  shape.seq_q = shape.seq_k = chosen_seq_len(options, input);
-  shape.dtype = chosen_dtype(options, input);
-  stack::check(model);
-  if (input != nullptr && input->width().value_or(model.width()) != model.width()) {
-    throw InputError(fmt::format("{} has width {} but {} heads of {} make {} (a row is one token's heads); "
-                                 "try other --heads or --head-dim",
-                                 options.input, *input->width(), shape.heads, shape.head_dim, model.width()));
-  }
-  return model;
-}
-
-/// auto: zigzag where some layer is global and causal; local work is even anyway, and contiguous shards keep it near.
-LayoutKind chosen_layout(const RunOptions& options, const stack::ModelSpec& model) {
-  const std::vector<stack::LayerKind> kinds = model.kinds();
-  const bool global = std::find(kinds.begin(), kinds.end(), stack::LayerKind::global) != kinds.end();
-  const bool uneven = global && model.attention.mask.causal;
-  return options.attention.layout.value_or(uneven ? LayoutKind::zigzag : LayoutKind::contiguous);
-}
-
-Plan make_plan(const Communicator& world, const RunOptions& options, const RunInput* input, int threads) {
-  Plan plan{.model = model_for(options, input), .shape = {}, .memory = {}};
-  plan.shape = {.layout = {chosen_layout(options, plan.model)},
-                .ranks = world.size(),
-                .threads = threads,
-                .direction = options.attention.backward ? Direction::backward : Direction::forward,
-                .exchange = options.attention.exchange,
-                .local_halo = options.local_halo,
-                .verify_rows = options.verify_rows,
-                .tensor_files = !options.output.empty() || (input != nullptr && input->width())};
-  const std::vector<stack::LayerKind> kinds = plan.model.kinds();
-  const bool has_local = std::find(kinds.begin(), kinds.end(), stack::LayerKind::local) != kinds.end();
-  if (options.local_halo != stack::LocalHalo::automatic && !has_local) {
-    throw UsageError(fmt::format("--local-halo {} without local layers (nothing would read a halo); try a window, or auto",
-                                 stack::name(options.local_halo)));
-  }
-  plan.shape.local_halo = stack::resolve(options.local_halo, plan.model, plan.shape.layout, world.size());
-  const auto& table = kernels::kernel_table(options.attention.backend, plan.model.attention.dtype);
-  plan.memory = stack::memory_plan(plan.model, plan.shape, table);
-  return plan;
-}
-
-int planned_threads(const Communicator& world, const RunOptions& options) {
-  std::array<std::uint64_t, 1> threads{static_cast<std::uint64_t>(options.attention.threads)};
-  if (threads[0] == 0) threads[0] = static_cast<std::uint64_t>(fair_threads(world.node()));
-  world.max(threads);
-  return static_cast<int>(threads[0]);
-}
 
 /// The work itself, once the plan is accepted.
 class Run {
@@ -154,13 +80,15 @@ Run::Run(const Communicator& world, const RunOptions& options, const Plan& plan,
       stack_(world, plan.shape.layout, plan.model, execution(), plan.shape.direction, plan.shape.local_halo) {
   const AttentionSpec& shape = plan.model.attention;
   if (!options.output.empty()) {
-    const TensorInfo x{"x", shape.dtype, {shape.batch, shape.seq_q, plan.model.width()}};
-    output_.emplace(world, options.output, std::vector{x});
+    const std::vector<std::int64_t> dims{shape.batch, shape.seq_q, plan.model.width()};
+    std::vector<TensorInfo> tensors{{"x", shape.dtype, dims}};
+    if (options.attention.backward) tensors.push_back({"dx", DType::f32, dims});
+    output_.emplace(world, options.output, std::move(tensors));
   }
   if (options.verify_rows > 0) {
     verifier_.emplace(world, stack_.model(), stack_.layout(), stack_.workers(), options.verify_rows, plan.model.seed);
   }
-  const std::string text = plan_text(options, plan.model);
+  const std::string text = plan_text(options, plan.model, plan.cu_seqlens);
   if (!options.checkpoint.empty()) saver_.emplace(world, options, text, plan.model.seed);
   print_header();
   if (input != nullptr) {
@@ -234,10 +162,14 @@ std::string Run::digest_of(std::span<const std::byte> rows, DType dtype) const {
 
 void Run::write_output() {
   const AttentionSpec& shape = plan_.model.attention;
-  const ConstTensorView x =
-      dense_view(stack_.output().data(), shape.dtype, shape.batch, stack_.rows(), 1, plan_.model.width());
+  const auto rows = [&](const std::byte* data, DType dtype) -> ConstTensorView {
+    return dense_view(data, dtype, shape.batch, stack_.rows(), 1, plan_.model.width());
+  };
   const std::vector<Piece> pieces = stack_.layout().pieces(world_.rank());
-  const std::array parts{TensorPart{"x", pieces, x}};
+  std::vector<TensorPart> parts{{"x", pieces, rows(stack_.output().data(), shape.dtype)}};
+  if (options_.attention.backward) {
+    parts.push_back({"dx", pieces, rows(std::as_bytes(stack_.gradient()).data(), DType::f32)});
+  }
   output_->write(parts);
 }
 
@@ -261,15 +193,17 @@ Report Run::report() const {
   report.peak_rss_bytes = peak_rss_of_ranks(world_);
   report.digest = digest_;
   VerifyReport verify{.rows = verified_rows()};
+  const stack::LayerVariants variants(plan_.model);
   for (const auto& [cost, errors] : lines_) {
-    const stack::LayerSpec layer = plan_.model.layer(cost.index);
     report.layers.push_back({.index = cost.index,
-                             .mask = layer.attention.mask,
+                             .mask = without_documents(variants.spec(cost.index).attention.mask),
+                             .documents = documents_in(plan_.model.attention.mask),
                              .direction = cost.direction,
                              .messages = cost.messages,
                              .bytes_sent = cost.bytes_sent,
                              .flops = cost.flops,
                              .seconds = cost.seconds,
+                             .attention_seconds = cost.attention_seconds,
                              .exposed_comm_seconds = cost.exposed_comm_seconds});
     report.seconds += cost.seconds;
     verify.max_abs_error = std::max(verify.max_abs_error, errors ? errors->max_abs_error : 0);
@@ -285,6 +219,7 @@ Json Run::json(const Report& report) const {
   json["gradient_digest"] = nullptr;
   if (gradient_digest_) json["gradient_digest"] = *gradient_digest_;
   json["input"] = options_.input;
+  json["cu_seqlens"] = plan_.cu_seqlens.empty() ? Json(nullptr) : Json(plan_.cu_seqlens);
   json["checkpoints"] = saver_ ? saves_to_json(saver_->saves()) : Json(nullptr);
   json["resumed_from"] = resumed_ ? Json(resumed_->report.path) : Json(nullptr);
   json["local_halo"] = name(stack_.local_halo());
@@ -303,7 +238,7 @@ void Run::print_header() const {
                                {"backend", std::string(stack_.ring().backend())},
                                {"exchange", std::string(name(stack_.ring().exchange()))},
                                {"layout", std::string(name(stack_.layout().kind()))},
-                               {"local halo", std::string(name(stack_.local_halo()))},
+                               {"local halo", local_halo_text(plan_.model, stack_.local_halo())},
                                {"planned memory", bytes_text(static_cast<double>(stack::total_bytes(plan_.memory))) +
                                                       " on the largest rank"}}));
   std::fflush(stdout);
@@ -329,31 +264,40 @@ void Run::print_summary(const Report& report) const {
 
 ExitCode print_dry_run(const Communicator& world, const RunOptions& options, const Plan& plan) {
   if (world.rank() != 0) return ExitCode::done;
+  const auto& table = kernels::kernel_table(options.attention.backend, plan.model.attention.dtype);
   fmt::print("{}\n{}", facts_text({{"input", options.input.empty() ? "none" : options.input},
                                    {"tokens", fmt::format("{} x {}", plan.model.attention.batch, plan.model.attention.seq_q)},
                                    {"model", model_text(plan.model)},
                                    {"ranks x threads", fmt::format("{} x {}", world.size(), plan.shape.threads)},
-                                   {"layout", std::string(name(plan.shape.layout.kind))}}),
+                                   {"backend", std::string(table.name)},
+                                   {"exchange", std::string(name(plan.shape.exchange))},
+                                   {"layout", std::string(name(plan.shape.layout.kind))},
+                                   {"local halo", local_halo_text(plan.model, plan.shape.local_halo)}}),
              memory_table(plan.memory, available_memory()));
   return ExitCode::done;
 }
 
 ExitCode run(const Communicator& world, const RunOptions& options) {
   together(world, [&] {
-    check_distinct(std::array<NamedFile, 3>{{{"--input", input_path(options.input)},
-                                             {"--output", options.output},
-                                             {"--report", options.attention.report}}});
+    const NamedFile output{"--output", options.output};
+    const NamedFile report{"--report", options.attention.report};
+    for (const NamedFile& read : {NamedFile{"--input", dataset_name(options.input).path},
+                                  NamedFile{"--cu-seqlens", dataset_name(options.cu_seqlens).path}}) {
+      check_distinct(std::array{read, output, report});
+    }
   });
   std::optional<RunInput> input;
   if (!options.input.empty() && options.resume.empty()) input.emplace(world, options.input);
+  const RunInput* const opened = input ? &*input : nullptr;
+  const Documents documents = read_documents(world, options, opened);
   const int threads = planned_threads(world, options);
   Plan plan;
-  together(world, [&] { plan = make_plan(world, options, input ? &*input : nullptr, threads); });
+  together(world, [&] { plan = make_plan(options, opened, documents, world.size(), threads); });
   if (options.dry_run) return print_dry_run(world, options, plan);
   check_memory(world, stack::total_bytes(plan.memory),
                fmt::format("a run over {} tokens", plan.model.attention.seq_q));
   const ReportFile report_file(world, options.attention.report);
-  Run work(world, options, plan, input ? &*input : nullptr);
+  Run work(world, options, plan, opened);
   work.forward();
   if (options.attention.backward) work.backward();
   work.finish(report_file);

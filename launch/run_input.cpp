@@ -10,22 +10,16 @@
 #include "runtime/stack/embedding.hpp"
 
 namespace annulus::launch {
-namespace {
 
-/// Splits FILE.h5:/dataset; the dataset is empty for any other file.
-std::pair<std::string, std::string> split(const std::string& words) {
+DatasetName dataset_name(const std::string& words) {
   const std::size_t at = words.rfind(":/");
   const bool named = at != std::string::npos && at >= 3 && words.compare(at - 3, 3, ".h5") == 0 && at + 2 < words.size();
   if (!named) return {words, ""};
   return {words.substr(0, at), words.substr(at + 2)};
 }
 
-}  // namespace
-
-std::string input_path(const std::string& words) { return split(words).first; }
-
 RunInput::RunInput(const Communicator& world, const std::string& words) {
-  const auto [path, dataset] = split(words);
+  const auto [path, dataset] = dataset_name(words);
   dataset_ = dataset;
   if (!dataset_.empty()) {
     inspect_tensor(world, path);

@@ -14,8 +14,12 @@
 
 namespace annulus::launch {
 
-/// The file that --input FILE or FILE.h5:/dataset names.
-std::string input_path(const std::string& words);
+/// What FILE or FILE.h5:/dataset names; the dataset is empty for any other file.
+struct DatasetName {
+  std::string path;
+  std::string dataset;
+};
+DatasetName dataset_name(const std::string& words);
 
 class RunInput {
  public:

@@ -12,6 +12,7 @@
 
 #include "kernels/base/error.hpp"
 #include "launch/numbers.hpp"
+#include "launch/run_input.hpp"
 #include "launch/run_saver.hpp"
 
 namespace annulus::launch {
@@ -70,6 +71,16 @@ std::unique_ptr<Options> declare(RunOptions& target) {
   options->text("input", "FILE", target.input,
                 "a file whose bytes are the tokens, or FILE.h5:/dataset of activations [batch, seq, width]");
   options->size("seq-len", "N", target.seq_len, 1, "tokens to take from its start (default: the whole file)");
+  options->value(
+      "cu-seqlens", "FILE.h5:/LIST",
+      [&target](const std::string& words) {
+        if (dataset_name(words).dataset.empty()) {
+          throw UsageError(fmt::format("--cu-seqlens '{}' names no dataset; try FILE.h5:/cu_seqlens", words));
+        }
+        target.cu_seqlens = words;
+      },
+      "bounds of the documents in the input, integers 0 ... its length: no token sees another document (default: the "
+      "dataset cu_seqlens beside /dataset, if there)");
   add_model_options(*options, target.model);
   options->size("verify", "ROWS", target.verify_rows, 1, "recompute this many rows of each forward layer in f64");
   options->text("output", "FILE.h5", target.output, "write the final activations as /x [batch, seq, width]");
@@ -168,6 +179,7 @@ RunOptions parse_run_options(std::span<const std::string> arguments) {
     options = declare(target);
     options->parse(words);
     target.resumed_batch = saved.batch;
+    if (target.cu_seqlens.empty()) target.cu_seqlens = saved.cu_seqlens;
   }
   for (const Options::Given& option : options->given(words)) {
     if (is_defining(option)) target.defining.push_back(option.word());

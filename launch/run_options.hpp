@@ -19,6 +19,7 @@ struct RunOptions {
   stack::LocalHalo local_halo = stack::LocalHalo::automatic;
   std::string input;         ///< a file of tokens, or FILE.h5:/dataset; empty only with dry_run
   std::int64_t seq_len = 0;  ///< 0: the whole input
+  std::string cu_seqlens;    ///< FILE.h5:/dataset of the documents' bounds; empty: beside the input, if there
   std::int64_t verify_rows = 0;  ///< 0: no verification
   std::string output;            ///< empty: none
   bool dry_run = false;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <filesystem>
 #include <map>
 #include <variant>
 
@@ -36,9 +37,19 @@ Json parsed_plan(const std::string& folder, const std::string& text) {
   const Json plan = Json::parse(text, nullptr, false);
   const bool sound = plan.is_object() && plan.contains("arguments") && plan["arguments"].is_array() &&
                      std::all_of(plan["arguments"].begin(), plan["arguments"].end(), [](const Json& word) { return word.is_string(); }) &&
-                     plan.contains("batch") && plan["batch"].is_number_integer();
+                     plan.contains("batch") && plan["batch"].is_number_integer() && plan.value("cu_seqlens", Json("")).is_string();
   if (!sound) refuse(folder, "its plan is not that of annulus run");
   return plan;
+}
+
+/// The list of documents may have moved: the model knows its digest.
+bool same_run(const std::string& a, const std::string& b) {
+  const auto plan = [](const std::string& text) {
+    Json json = Json::parse(text, nullptr, false);
+    if (json.is_object()) json.erase("cu_seqlens");
+    return json;
+  };
+  return plan(a) == plan(b);
 }
 
 /// Shards alone come in one pass over the file that reads each byte once, which fine stripes need; where a rank keeps a
@@ -56,7 +67,7 @@ void load_input(const Communicator& world, const SavedGeneration& generation, st
 
 }  // namespace
 
-std::string plan_text(const RunOptions& options, const stack::ModelSpec& model) {
+std::string plan_text(const RunOptions& options, const stack::ModelSpec& model, const std::string& cu_seqlens) {
   const AttentionSpec& shape = model.attention;
   Json arguments = Json::array();
   for (const std::string& word : options.defining) {
@@ -64,7 +75,9 @@ std::string plan_text(const RunOptions& options, const stack::ModelSpec& model) 
   }
   arguments.push_back(fmt::format("--seq-len={}", shape.seq_q));
   arguments.push_back(fmt::format("--dtype={}", name(shape.dtype)));
-  return Json{{"command", "run"}, {"arguments", arguments}, {"batch", shape.batch}, {"model", model_json(model, options.model.preset)}}.dump();
+  Json plan{{"command", "run"}, {"arguments", arguments}, {"batch", shape.batch}, {"model", model_json(model, options.model.preset)}};
+  if (!cu_seqlens.empty()) plan["cu_seqlens"] = std::filesystem::absolute(cu_seqlens).string();
+  return plan.dump();
 }
 
 SavedRun saved_run(const std::string& folder) {
@@ -72,7 +85,8 @@ SavedRun saved_run(const std::string& folder) {
   for (const checkpoint::FoundGeneration& found : checkpoint::find_generations(folder)) {
     if (!found.manifest) continue;
     const Json plan = parsed_plan(folder, found.manifest->plan);
-    return {plan["arguments"].get<std::vector<std::string>>(), plan["batch"].get<std::int64_t>()};
+    return {plan["arguments"].get<std::vector<std::string>>(), plan["batch"].get<std::int64_t>(),
+            plan.value("cu_seqlens", std::string())};
   }
   refuse(folder, "it holds no complete generation");
 }
@@ -83,7 +97,7 @@ Resumed resume(const Communicator& world, const std::string& folder, const std::
   resumed.report = checkpoint.load_newest([&](const SavedGeneration& generation) {
     const std::int64_t done = generation.notes().step;
     together(world, [&] {
-      if (generation.notes().plan != plan) refuse(folder, generation.path() + " is of another run");
+      if (!same_run(generation.notes().plan, plan)) refuse(folder, generation.path() + " is of another run");
       if (done < 1 || done > stack.model().layers) refuse(folder, fmt::format("{} layers are done of {}", done, stack.model().layers));
     });
     load_input(world, generation, stack, done);

@@ -14,13 +14,16 @@
 
 namespace annulus::launch {
 
-/// What a checkpoint says of the run that wrote it: enough to go on without any other option.
-std::string plan_text(const RunOptions& options, const stack::ModelSpec& model);
+/// What a checkpoint says of the run that wrote it: enough to go on without any other option. `cu_seqlens`: where the list
+/// of documents came from, or empty; only its digest tells runs apart.
+std::string plan_text(const RunOptions& options, const stack::ModelSpec& model, const std::string& cu_seqlens);
 
-/// The arguments that a checkpoint's newest generation was made with, and the batch of its input. Throws InputError. Local.
+/// The arguments that a checkpoint's newest generation was made with, and what was found in its input. Throws InputError.
+/// Local.
 struct SavedRun {
   std::vector<std::string> arguments;
   std::int64_t batch = 1;
+  std::string cu_seqlens;
 };
 SavedRun saved_run(const std::string& folder);
 

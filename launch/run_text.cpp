@@ -8,6 +8,7 @@
 
 #include "launch/memory.hpp"
 #include "launch/report.hpp"
+#include "launch/run_documents.hpp"
 #include "launch/table.hpp"
 
 namespace annulus::launch {
@@ -18,6 +19,10 @@ std::string rate_text(double flops, double seconds) {
 }
 
 std::string bytes_text(std::uint64_t bytes) { return launch::bytes_text(static_cast<double>(bytes)); }
+
+std::string window_text(const WindowSize& window) {
+  return window.is_set() ? fmt::format("{},{}", window.left, window.right) : "-";
+}
 
 Json rope_json(const stack::RopeSpec& rope) {
   Json original = nullptr;
@@ -35,30 +40,37 @@ std::string model_text(const stack::ModelSpec& model) {
   const AttentionSpec& shape = model.attention;
   std::string text = fmt::format("{} layers, {} heads of {} ({} kv heads), width {}, {}, seed {}", model.layers,
                                  shape.heads, shape.head_dim, shape.kv_heads, model.width(), name(shape.dtype), model.seed);
-  for (const stack::LayerKind kind : model.kinds()) {
-    const std::string rule = Mask(model.layer_of(kind).attention.mask, shape.seq_q, shape.seq_k).describe();
-    text += model.local_mask.is_local() ? fmt::format(", {}: {}", name(kind), rule) : ", " + rule;
+  const stack::LayerVariants variants(model);
+  for (const stack::LayerSpec& layer : variants.specs()) {
+    const std::string rule = Mask(layer.attention.mask, shape.seq_q, shape.seq_k).describe();
+    text += model.local_masks.empty() ? ", " + rule : fmt::format(", {}: {}", name(layer.kind), rule);
   }
-  if (model.local_mask.is_local()) text += ", pattern " + model.pattern;
+  if (!model.local_masks.empty()) text += ", pattern " + model.pattern;
   return text;
 }
 
+std::string local_halo_text(const stack::ModelSpec& model, stack::LocalHalo halo) {
+  return model.has(stack::LayerKind::local) ? std::string(name(halo)) : "none (no local layers)";
+}
+
 std::string layers_table(const stack::ModelSpec& model, const std::vector<RunLine>& lines) {
-  const bool mixed = model.kinds().size() > 1;
+  const bool has_local = model.has(stack::LayerKind::local);
   std::vector<std::string> head{"layer", "direction", "time", "attention", "TFLOP/s", "messages", "sent", "exposed comm", "error"};
-  if (mixed) head.insert(head.begin() + 1, "kind");
+  if (has_local) head.insert(head.begin() + 1, {"kind", "window"});
   Table table(head);
+  const stack::LayerVariants variants(model);
   for (const auto& [cost, errors] : lines) {
     std::vector<std::string> row{std::to_string(cost.index),
-                                 cost.direction == kernels::Direction::forward ? "forward" : "backward",
+                                 std::string(word(cost.direction)),
                                  seconds_text(cost.seconds),
                                  seconds_text(cost.attention_seconds),
-                                 rate_text(cost.flops, cost.seconds),
+                                 rate_text(cost.flops, cost.attention_seconds),
                                  std::to_string(cost.messages),
                                  bytes_text(cost.bytes_sent),
                                  seconds_text(cost.exposed_comm_seconds),
                                  errors ? fmt::format("{:.1e}", errors->max_rel_error) : "-"};
-    if (mixed) row.insert(row.begin() + 1, std::string(name(model.kind(cost.index))));
+    const stack::LayerSpec& layer = variants.spec(cost.index);
+    if (has_local) row.insert(row.begin() + 1, {std::string(name(layer.kind)), window_text(layer.attention.mask.window_size)});
     table.add(row);
   }
   return table.text();
@@ -70,11 +82,14 @@ Json model_json(const stack::ModelSpec& model, const std::string& preset) {
             {"heads", shape.heads},        {"kv_heads", shape.kv_heads},     {"head_dim", shape.head_dim},
             {"dtype", name(shape.dtype)},  {"causal", shape.mask.causal},    {"softmax_scale", nullptr},
             {"softcap", shape.softcap},    {"learned_sinks", shape.sink},    {"residual_alpha", nullptr},
-            {"rope", rope_json(model.rope)}, {"local_rope", nullptr},        {"seed", model.seed}};
+            {"rope", rope_json(model.rope)}, {"local_rope", nullptr},        {"seed", model.seed},
+            {"documents", nullptr}};
   if (!preset.empty()) json["preset"] = preset;
   if (shape.softmax_scale) json["softmax_scale"] = *shape.softmax_scale;
   if (model.residual_alpha) json["residual_alpha"] = *model.residual_alpha;
-  if (model.local_mask.is_local()) json["local_rope"] = rope_json(model.local_rope);
+  if (!model.local_masks.empty()) json["local_rope"] = rope_json(model.local_rope);
+  const std::vector<std::int64_t>& bounds = shape.mask.cu_seqlens;
+  if (!bounds.empty()) json["documents"] = {{"count", bounds.size() - 1}, {"digest", digest_of(bounds)}};
   return json;
 }
 

@@ -22,7 +22,9 @@ struct RunLine {
 
 /// "2 layers, 4 heads of 64 (2 kv heads), width 256, f32, seed 0, causal"; with local layers their pattern and mask, too.
 std::string model_text(const stack::ModelSpec& model);
-/// Names the kinds of the layers if there are two.
+/// How local layers get their halo, if there are any.
+std::string local_halo_text(const stack::ModelSpec& model, stack::LocalHalo halo);
+/// With local layers, names kind and window of each.
 std::string layers_table(const stack::ModelSpec& model, const std::vector<RunLine>& lines);
 /// What a run over the same input needs to repeat this one; `preset` may be empty.
 Json model_json(const stack::ModelSpec& model, const std::string& preset);

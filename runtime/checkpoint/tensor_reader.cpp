@@ -1,6 +1,7 @@
 /// Rank 0 inspects, all ranks believe it, each reads its own rows.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <iomanip>
 #include <sstream>
 
 #include "kernels/base/buffer.hpp"
@@ -23,7 +24,7 @@ constexpr std::int64_t longest_list = std::int64_t{1} << 27;
 std::string encode(const std::vector<StoredTensor>& infos) {
   std::ostringstream text;
   for (const TensorInfo& info : infos) {
-    text << info.name << ' ' << (info.dtype ? name(*info.dtype) : "integer") << ' ' << info.dims.size();
+    text << std::quoted(info.name) << ' ' << (info.dtype ? name(*info.dtype) : "integer") << ' ' << info.dims.size();
     for (const std::int64_t dim : info.dims) text << ' ' << dim;
     text << '\n';
   }
@@ -35,7 +36,7 @@ std::vector<TensorInfo> decode(const std::string& text) {
   std::istringstream words(text);
   TensorInfo info;
   std::string dtype;
-  for (std::size_t rank = 0; words >> info.name >> dtype >> rank;) {
+  for (std::size_t rank = 0; words >> std::quoted(info.name) >> dtype >> rank;) {
     info.dtype = parse_dtype(dtype);
     info.dims.resize(rank);
     for (std::int64_t& dim : info.dims) words >> dim;

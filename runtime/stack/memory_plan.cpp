@@ -35,14 +35,14 @@ struct PerRow {
   }
 };
 
-/// Of one kind of layer: what its attention keeps from call to call, a resident one on `held` rows.
-std::uint64_t ring_bytes(LayerKind kind, const AttentionSpec& spec, const RunShape& run, std::int64_t held,
+/// Of one variant of layers: what its attention keeps from call to call, a resident one on `held` rows.
+std::uint64_t ring_bytes(const LayerSpec& layer, const RunShape& run, std::int64_t held,
                          const kernels::KernelTable& table) {
   const auto bytes = [&](kernels::Direction direction) {
-    if (kind == LayerKind::local && run.local_halo == LocalHalo::resident) {
-      return local_attention_bytes(spec, held, table, direction);
+    if (layer.kind == LayerKind::local && run.local_halo == LocalHalo::resident) {
+      return local_attention_bytes(layer.attention, held, table, direction);
     }
-    return attention_bytes(spec, run.layout, run.ranks, table, run.exchange, direction);
+    return attention_bytes(layer.attention, run.layout, run.ranks, table, run.exchange, direction);
   };
   const std::uint64_t forward = bytes(kernels::Direction::forward);
   if (run.direction == kernels::Direction::forward) return forward;
@@ -61,9 +61,8 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
   const PerRow per_row{model, rows, backward ? model.layers : 1};
   const auto scratch = static_cast<std::int64_t>(LayerRows::scratch_bytes(model));
   std::uint64_t rings = 0;
-  for (const LayerKind kind : model.kinds()) {
-    rings = added(rings, ring_bytes(kind, model.layer_of(kind).attention, run, held, table));
-  }
+  const LayerVariants variants(model);
+  for (const LayerSpec& layer : variants.specs()) rings = added(rings, ring_bytes(layer, run, held, table));
   std::vector<MemoryItem> plan{
       {"activations x", per_row.stored(model.width(), per_row.layers_kept + 1)},
       {"q, k, v", per_row.stored(model.qkv_width())},

@@ -28,16 +28,22 @@ void check_pattern(const ModelSpec& model) {
   if (pattern.empty() || pattern.find_first_not_of("LG") != std::string::npos) {
     throw UsageError("'" + pattern + "' is no pattern of layers (L is a local layer, G a global one); try LLLLLG");
   }
-  const bool has_local = pattern.find('L') != std::string::npos;
-  if (has_local && !model.local_mask.is_local()) {
-    throw UsageError("pattern " + pattern + " has local layers but no window or chunk (how far do they see?); "
+  const auto locals = static_cast<std::size_t>(std::count(pattern.begin(), pattern.end(), 'L'));
+  const std::vector<MaskSpec>& masks = model.local_masks;
+  const bool narrow = std::all_of(masks.begin(), masks.end(), [](const MaskSpec& mask) { return mask.is_local(); });
+  if (locals > 0 && (masks.empty() || !narrow)) {
+    throw UsageError("pattern " + pattern + " has local layers without a window or chunk (how far do they see?); "
                      "try --sliding-window 1024 or --chunk-size 1024");
   }
-  if (!has_local && model.local_mask.is_local()) {
+  if (locals == 0 && !masks.empty()) {
     throw UsageError("a window or chunk narrows local layers, of which pattern " + pattern + " has none; try --pattern L");
   }
+  if (masks.size() > 1 && masks.size() != locals) {
+    throw UsageError(std::to_string(masks.size()) + " masks for the " + std::to_string(locals) + " local layers of pattern " +
+                     pattern + " (which has which?); try one for each, or one for all");
+  }
   if (model.attention.mask.is_local()) {
-    throw UsageError("a global layer has a window or a chunk (these make a layer local); try local_mask and pattern L");
+    throw UsageError("a global layer has a window or a chunk (these make a layer local); try local_masks and pattern L");
   }
 }
 
@@ -49,37 +55,45 @@ void check_residual(const ModelSpec& model) {
 
 std::string_view name(LayerKind kind) { return kind == LayerKind::local ? "local" : "global"; }
 
-LayerSpec ModelSpec::layer_of(LayerKind kind) const {
-  LayerSpec spec{kind, attention, rope};
-  if (kind == LayerKind::local) {
-    spec.attention.mask = local_mask;
-    spec.rope = local_rope;
-  }
+LayerSpec ModelSpec::layer(std::int64_t index) const {
+  if (kind(index) == LayerKind::global) return {LayerKind::global, attention, rope};
+  const auto place = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(index) % pattern.size());
+  const auto before = static_cast<std::size_t>(std::count(pattern.begin(), pattern.begin() + place, 'L'));
+  LayerSpec spec{LayerKind::local, attention, local_rope};
+  spec.attention.mask = local_masks[before % local_masks.size()];
   return spec;
 }
 
-std::vector<LayerKind> ModelSpec::kinds() const {
+bool ModelSpec::has(LayerKind kind) const {
   const auto used = std::min(layers, static_cast<std::int64_t>(pattern.size()));
-  std::vector<LayerKind> found;
-  for (const LayerKind kind : {LayerKind::global, LayerKind::local}) {
-    const char letter = kind == LayerKind::local ? 'L' : 'G';
-    if (pattern.find(letter) < static_cast<std::size_t>(used)) found.push_back(kind);
+  return pattern.find(kind == LayerKind::local ? 'L' : 'G') < static_cast<std::size_t>(used);
+}
+
+LayerVariants::LayerVariants(const ModelSpec& model) {
+  const auto used = std::min(model.layers, static_cast<std::int64_t>(model.pattern.size()));
+  for (std::int64_t index = 0; index < used; ++index) {
+    LayerSpec spec = model.layer(index);
+    const auto same = [&](const LayerSpec& known) {
+      return known.kind == spec.kind && known.attention.mask == spec.attention.mask;
+    };
+    const auto found = std::find_if(specs_.begin(), specs_.end(), same);
+    of_.push_back(static_cast<std::size_t>(found - specs_.begin()));
+    if (found == specs_.end()) specs_.push_back(std::move(spec));
   }
-  return found;
 }
 
 void check(const ModelSpec& model) {
   const AttentionSpec& shape = model.attention;
   check_pattern(model);
   check_residual(model);
-  for (const LayerKind kind : model.kinds()) {
-    const LayerSpec layer = model.layer_of(kind);
-    check_spec(layer.attention);
-    check(layer.rope);
-  }
   constexpr std::int64_t most_layers = 1'000'000;  // costs and reports keep a line for each
   if (model.layers < 1 || model.layers > most_layers) {
     throw UsageError("a stack of " + std::to_string(model.layers) + " layers (1 to 1000000 are possible); try --layers 2");
+  }
+  const LayerVariants variants(model);
+  for (const LayerSpec& layer : variants.specs()) {
+    check_spec(layer.attention);
+    check(layer.rope);
   }
   if (shape.seq_q != shape.seq_k || shape.seq_q < 1) {
     throw UsageError("a stack attends to its own sequence of at least one token; seq_q must equal seq_k");

@@ -33,7 +33,8 @@ struct LayerSpec {
 /// MLPs, and width is heads * head_dim also for models that publish another hidden size.
 struct ModelSpec {
   AttentionSpec attention;    ///< of global layers; seq_q == seq_k; no ALiBi (positions are rotary); sink: seeded logits
-  MaskSpec local_mask{};      ///< of local layers, which else equal the global ones
+  /// Of the pattern's local layers, which else equal the global ones: one for all of them, or one for each in turn.
+  std::vector<MaskSpec> local_masks{};
   RopeSpec rope{};            ///< of global layers
   RopeSpec local_rope{};
   std::string pattern = "G";  ///< 'L' or 'G' for each layer, repeated
@@ -48,14 +49,28 @@ struct ModelSpec {
   LayerKind kind(std::int64_t index) const {
     return pattern[static_cast<std::size_t>(index) % pattern.size()] == 'L' ? LayerKind::local : LayerKind::global;
   }
-  LayerSpec layer(std::int64_t index) const { return layer_of(kind(index)); }
-  LayerSpec layer_of(LayerKind kind) const;
-  /// The kinds that layers [0, layers) have, in the order of LayerKind.
-  std::vector<LayerKind> kinds() const;
+  LayerSpec layer(std::int64_t index) const;
+  /// One of layers [0, layers) is of that kind.
+  bool has(LayerKind kind) const;
 
   /// x becomes kept() * x + added() * y.
   double kept() const { return residual_alpha.value_or(1); }
   double added() const { return residual_alpha ? 1 - *residual_alpha : 1; }
+};
+
+/// The different layers among those of a model: layers of one variant have the same mask and positions, and share what is
+/// made once for them.
+class LayerVariants {
+ public:
+  explicit LayerVariants(const ModelSpec& model);
+
+  const std::vector<LayerSpec>& specs() const { return specs_; }  ///< by variant, in the order in which they appear
+  std::size_t of(std::int64_t layer) const { return of_[static_cast<std::size_t>(layer) % of_.size()]; }
+  const LayerSpec& spec(std::int64_t layer) const { return specs_[of(layer)]; }
+
+ private:
+  std::vector<LayerSpec> specs_;
+  std::vector<std::size_t> of_;  ///< by place in the pattern
 };
 
 inline constexpr std::int64_t vocabulary = 256;  ///< a token is a byte

@@ -25,7 +25,7 @@ ModelSpec plain(const Shape& shape, double theta) {
   model.attention.heads = shape.heads;
   model.attention.kv_heads = shape.kv_heads;
   model.attention.head_dim = shape.head_dim;
-  model.attention.mask.causal = model.local_mask.causal = true;
+  model.attention.mask.causal = true;
   model.rope.theta = model.local_rope.theta = theta;
   return model;
 }
@@ -33,7 +33,7 @@ ModelSpec plain(const Shape& shape, double theta) {
 /// Layers in the order of the pattern; local ones see a token and the sliding_window - 1 before it.
 ModelSpec windowed(ModelSpec model, const char* pattern, std::int64_t sliding_window) {
   model.pattern = pattern;
-  model.local_mask.window_size = {sliding_window - 1, 0};
+  model.local_masks = {{.causal = true, .window_size = {sliding_window - 1, 0}}};
   return model;
 }
 

@@ -4,10 +4,12 @@
 
 #include <array>
 #include <chrono>
+#include <type_traits>
 #include <utility>
 
 #include "kernels/base/checked.hpp"
 #include "runtime/comm/agreement.hpp"
+#include "runtime/engine/attention_plan.hpp"
 #include "runtime/stack/row_moves.hpp"
 #include "runtime/stack/seeded.hpp"
 
@@ -18,13 +20,15 @@ ModelSpec checked(ModelSpec model) {
   return model;
 }
 
-/// Collective: a ring for each kind of layer that communicates, in one order on all ranks. The first layer's exists in any
-/// case: it knows the layout and the backend.
-std::array<std::optional<RingAttention>, 2> make_rings(const Communicator& comm, LayoutSpec layout,
-                                                       const ModelSpec& model, const Execution& execution) {
-  std::array<std::optional<RingAttention>, 2> rings;
-  for (const LayerKind kind : model.kinds()) {
-    rings[static_cast<std::size_t>(kind)].emplace(comm.raw(), layout, model.layer_of(kind).attention, execution);
+/// Collective: a ring for each variant of layers that communicates, in one order on all ranks. The first layer's exists in
+/// any case: it knows the layout and the backend.
+std::vector<std::unique_ptr<RingAttention>> make_rings(const Communicator& comm, LayoutSpec layout,
+                                                       const LayerVariants& variants, LocalHalo halo,
+                                                       const Execution& execution) {
+  std::vector<std::unique_ptr<RingAttention>> rings;
+  for (const LayerSpec& layer : variants.specs()) {
+    const bool silent = layer.kind == LayerKind::local && halo == LocalHalo::resident && !rings.empty();
+    rings.push_back(silent ? nullptr : std::make_unique<RingAttention>(comm.raw(), layout, layer.attention, execution));
   }
   return rings;
 }
@@ -62,8 +66,9 @@ Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const
       model_(checked(std::move(model))),
       direction_(direction),
       local_halo_(resolve(local_halo, model_, layout, comm.size())),
+      variants_(model_),
       rows_(model_, layout, comm.rank(), comm.size(), local_halo_),
-      rings_(make_rings(comm, layout, model_, execution)),
+      rings_(make_rings(comm, layout, variants_, local_halo_, execution)),
       workers_(ring().threads()),
       layer_rows_(model_, workers_) {
   together(comm_, [&] { allocate(); });
@@ -169,25 +174,37 @@ void Stack::enter(std::int64_t layer) {
 }
 
 /// The attention of a resident local layer, told which rows it keeps.
-LocalAttention& Stack::local_of(std::int64_t layer) {
+Stack::Resident& Stack::resident_of(std::int64_t layer) {
   const RowSet& held = rows_.held(layer);
-  const LayerSpec spec = model_.layer(layer);
-  if (!local_) {
-    local_.emplace(spec.attention, LocalRows{held, held, held},
-                   Execution{.backend = std::string(ring().backend()), .threads = ring().threads()});
-    const Mask mask(spec.attention.mask, spec.attention.seq_q, spec.attention.seq_k);
-    local_pairs_ = block_mask(mask, rows_.own(), rows_.own(), held).pairs;
+  const LocalRows rows{held, rows_.computed(layer), held};
+  const std::size_t variant = variants_.of(layer);
+  if (const auto found = residents_.find(variant); found != residents_.end()) {
+    found->second.attention.keep(rows);
+    return found->second;
   }
-  local_->keep({held, rows_.computed(layer), held});
-  return *local_;
+  const AttentionSpec& spec = variants_.specs()[variant].attention;
+  const Execution execution{.backend = std::string(ring().backend()), .threads = ring().threads()};
+  const std::int64_t pairs = block_mask(Mask(spec.mask, spec.seq_q, spec.seq_k), rows_.own(), rows_.own(), held).pairs;
+  return residents_.emplace(variant, Resident{LocalAttention(spec, rows, execution), pairs}).first->second;
 }
 
 /// Halo rows are computed twice: that is work, but of no use.
-double Stack::useful_flops(std::int64_t layer, kernels::Direction direction, const CallReport& call) const {
-  if (rows_.run(layer) == nullptr) return call.flops;
-  const AttentionSpec& spec = model_.attention;
-  const double per_pair = direction == kernels::Direction::forward ? 4 : 10;
-  return per_pair * static_cast<double>(spec.batch * spec.heads * spec.head_dim) * static_cast<double>(local_pairs_);
+template <class Call>
+void Stack::attend_with(std::int64_t layer, const Call& call) {
+  constexpr bool backward = std::is_same_v<Call, BackwardCall>;
+  const auto run = [&](auto& attention) {
+    if constexpr (backward) {
+      attention.backward(call);
+    } else {
+      attention.forward(call);
+    }
+    costs_.back().attention = attention.last_call();
+  };
+  if (rows_.run(layer) == nullptr) return run(ring_of(layer));
+  Resident& resident = resident_of(layer);
+  run(resident.attention);
+  const auto direction = backward ? kernels::Direction::backward : kernels::Direction::forward;
+  costs_.back().attention.flops = call_flops(model_.attention, direction, resident.useful_pairs);
 }
 
 void Stack::attend(std::int64_t layer, const LayerWeights& weights) {
@@ -199,11 +216,7 @@ void Stack::attend(std::int64_t layer, const LayerWeights& weights) {
                          .out = shapes.q(bytes(out(layer)), DType::f32),
                          .lse = shapes.stats(lse(layer).data()),
                          .sink = weights.sink};
-  const auto attend_with = [&](auto& attention) {
-    attention.forward(call);
-    costs_.back().attention = attention.last_call();
-  };
-  rows_.run(layer) == nullptr ? attend_with(ring_of(layer)) : attend_with(local_of(layer));
+  attend_with(layer, call);
 }
 
 void Stack::backward(const std::function<void(std::int64_t)>& observe) {
@@ -258,11 +271,7 @@ void Stack::attend_backward(std::int64_t layer, const LayerWeights& weights) {
                           .dv = shapes.kv(bytes(qkv_gradient_.dv), DType::f32),
                           .sink = weights.sink,
                           .dsink = dsink_};
-  const auto attend_with = [&](auto& attention) {
-    attention.backward(call);
-    costs_.back().attention = attention.last_call();
-  };
-  rows_.run(layer) == nullptr ? attend_with(ring_of(layer)) : attend_with(local_of(layer));
+  attend_with(layer, call);
 }
 
 std::vector<LayerCost> Stack::costs() const {
@@ -271,7 +280,7 @@ std::vector<LayerCost> Stack::costs() const {
   std::vector<double> times;
   for (const OwnCost& cost : costs_) {
     counts.insert(counts.end(), {cost.attention.messages + cost.halo.messages, cost.attention.bytes_sent + cost.halo.bytes});
-    flops.push_back(useful_flops(cost.index, cost.direction, cost.attention));
+    flops.push_back(cost.attention.flops);
     times.insert(times.end(), {cost.seconds, cost.attention.seconds,
                                cost.attention.exposed_comm_seconds + cost.halo.exposed_seconds});
   }

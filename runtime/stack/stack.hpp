@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <map>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -72,7 +72,7 @@ class Stack {
 
   const ModelSpec& model() const { return model_; }                   ///< local, as all that follow
   const Layout& layout() const { return ring().q_layout(); }
-  const RingAttention& ring() const { return *rings_[index_of(model_.kind(0))]; }  ///< of the first layer
+  const RingAttention& ring() const { return *rings_[variants_.of(0)]; }  ///< of the first layer
   LocalHalo local_halo() const { return local_halo_; }                ///< resolved
   Workers& workers() { return workers_; }
   std::int64_t rows() const { return rows_.own().rows(); }            ///< of this rank's shard
@@ -97,13 +97,17 @@ class Stack {
   std::vector<LayerCost> costs() const;
 
  private:
+  /// Of resident layers of one variant: their attention, and the pairs that the shard's queries see.
+  struct Resident {
+    LocalAttention attention;
+    std::int64_t useful_pairs;
+  };
   bool keeps_all() const { return direction_ == kernels::Direction::backward; }
   Buffer<std::byte>& x(std::int64_t layer) { return x_[slot(layer, x_.size())]; }
   Buffer<float>& out(std::int64_t layer) { return out_[slot(layer, out_.size())]; }
   Buffer<float>& lse(std::int64_t layer) { return lse_[slot(layer, lse_.size())]; }
   static std::size_t slot(std::int64_t layer, std::size_t slots) { return static_cast<std::size_t>(layer) % slots; }
-  static std::size_t index_of(LayerKind kind) { return static_cast<std::size_t>(kind); }
-  RingAttention& ring_of(std::int64_t layer) { return *rings_[index_of(model_.kind(layer))]; }
+  RingAttention& ring_of(std::int64_t layer) { return *rings_[variants_.of(layer)]; }
   std::size_t elements(const RowSet& rows, std::int64_t width) const {
     return static_cast<std::size_t>(model_.attention.batch * rows.rows() * width);
   }
@@ -117,15 +121,16 @@ class Stack {
   void attend_backward(std::int64_t layer, const LayerWeights& weights);
   void enter_backward(std::int64_t layer);
   void leave_backward(std::int64_t layer);
-  LocalAttention& local_of(std::int64_t layer);
-  double useful_flops(std::int64_t layer, kernels::Direction direction, const CallReport& call) const;
+  Resident& resident_of(std::int64_t layer);
+  template <class Call>
+  void attend_with(std::int64_t layer, const Call& call);
   TensorView rows_view(std::byte* data, DType dtype, const RowSet& rows) const;
 
   /// What this rank alone knows of a layer: sums and maxima over ranks are taken in costs().
   struct OwnCost {
     std::int64_t index;
     kernels::Direction direction;
-    CallReport attention;
+    CallReport attention;  ///< flops: of the shard's queries alone
     Traffic halo;  ///< of x or its gradient, behind the layer
     double seconds;
   };
@@ -135,11 +140,11 @@ class Stack {
   ModelSpec model_;
   kernels::Direction direction_;
   LocalHalo local_halo_;
+  LayerVariants variants_;
   StackRows rows_;
-  std::array<std::optional<RingAttention>, 2> rings_;  ///< by kind; those that the model has
-  std::optional<LocalAttention> local_;  ///< of resident local layers
+  std::vector<std::unique_ptr<RingAttention>> rings_;  ///< by variant; null for resident ones but the first layer's
+  std::map<std::size_t, Resident> residents_;  ///< by variant
   std::map<const StackRows::Run*, HaloExchange> exchanges_;
-  std::int64_t local_pairs_ = 0;  ///< that the shard's queries see in a resident local layer
   Workers workers_;
   LayerRows layer_rows_;
   std::vector<Buffer<std::byte>> x_;  ///< layers + 1 of them if all are kept, else 2 taken in turn

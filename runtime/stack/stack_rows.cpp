@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <utility>
 
 #include "kernels/base/error.hpp"
@@ -15,29 +16,40 @@ constexpr std::array<std::pair<LocalHalo, std::string_view>, 3> names{{{LocalHal
                                                                       {LocalHalo::resident, "resident"},
                                                                       {LocalHalo::exchange, "exchange"}}};
 
-/// The run of local layers that begins at `layer`.
-std::int64_t run_length(const ModelSpec& model, std::int64_t layer) {
-  std::int64_t end = layer;
-  while (end < model.layers && model.kind(end) == LayerKind::local) ++end;
-  return end - layer;
+/// The variants of the local layers that follow each other from `layer` on.
+std::vector<std::size_t> run_at(const ModelSpec& model, const LayerVariants& variants, std::int64_t layer) {
+  std::vector<std::size_t> run;
+  for (; layer < model.layers && model.kind(layer) == LayerKind::local; ++layer) run.push_back(variants.of(layer));
+  return run;
 }
 
-std::int64_t longest_run(const ModelSpec& model) {
-  std::int64_t longest = 0;
-  for (std::int64_t layer = 0; layer < model.layers; ++layer) longest = std::max(longest, run_length(model, layer));
-  return longest;
+/// The different runs that a model has.
+std::set<std::vector<std::size_t>> runs_of(const ModelSpec& model, const LayerVariants& variants) {
+  std::set<std::vector<std::size_t>> runs;
+  for (std::int64_t layer = 0; layer < model.layers; ++layer) {
+    std::vector<std::size_t> run = run_at(model, variants, layer);
+    if (run.empty()) continue;
+    layer += static_cast<std::int64_t>(run.size());
+    runs.insert(std::move(run));
+  }
+  return runs;
 }
 
-ResidentRun rows_of_run(const ModelSpec& model, std::int64_t length, const RowSet& own) {
-  const Mask mask(model.local_mask, model.attention.seq_q, model.attention.seq_k);
-  return resident_run(std::vector<Mask>(static_cast<std::size_t>(length), mask), own);
+Mask mask_of(const LayerSpec& layer) { return {layer.attention.mask, layer.attention.seq_q, layer.attention.seq_k}; }
+
+ResidentRun rows_of_run(const LayerVariants& variants, const std::vector<std::size_t>& run, const RowSet& own) {
+  std::vector<Mask> masks;
+  for (const std::size_t variant : run) masks.push_back(mask_of(variants.specs()[variant]));
+  return resident_run(masks, own);
 }
 
 /// Why local layers of this model cannot do without communication, or empty.
 std::string obstacle(const ModelSpec& model, LayoutSpec layout) {
   if (layout.kind == LayoutKind::striped) return "the striped layout (every row's neighbours belong to other ranks)";
-  if (model.local_mask.global_tokens > 0) return "global tokens (they see every rank's rows)";
-  if (model.local_mask.stride > 0) return "a stride (it reaches every rank's rows)";
+  for (const MaskSpec& mask : model.local_masks) {
+    if (mask.global_tokens > 0) return "global tokens (they see every rank's rows)";
+    if (mask.stride > 0) return "a stride (it reaches every rank's rows)";
+  }
   return "";
 }
 
@@ -46,20 +58,50 @@ constexpr double assumed_flops_per_second = 50e9;
 constexpr double assumed_bytes_per_second = 5e9;
 constexpr double assumed_message_seconds = 20e-6;
 
-bool resident_is_cheaper(const ModelSpec& model, const Layout& layout) {
-  const std::int64_t length = longest_run(model);
+/// Of one row through a layer: projections and attention to the keys that a row sees on average.
+double row_seconds(const ModelSpec& model, const LayerSpec& layer) {
+  const Mask mask = mask_of(layer);
+  const double keys = static_cast<double>(mask.visible_pairs()) / static_cast<double>(mask.seq_q());
+  const auto width = static_cast<double>(model.width());
+  const double projections = 2 * width * static_cast<double>(model.qkv_width() + model.width());
+  return static_cast<double>(model.attention.batch) * (projections + 4 * width * keys) / assumed_flops_per_second;
+}
+
+/// What one rank pays in a run for rows that it does not own, if they stay, ...
+double resident_seconds(const std::vector<double>& row_seconds, const std::vector<std::size_t>& run,
+                        const ResidentRun& rows) {
+  double seconds = 0;
+  for (std::size_t i = 0; i < run.size(); ++i) {
+    const auto extra = static_cast<double>(rows.computed[i].rows() - rows.computed.back().rows());
+    seconds += extra * row_seconds[run[i]];
+  }
+  return seconds;
+}
+
+/// ... and if their keys travel in each layer.
+double exchange_seconds(const ModelSpec& model, const LayerVariants& variants, const std::vector<std::size_t>& run,
+                        const RowSet& own) {
+  const auto row_bytes = 2 * static_cast<double>(model.attention.batch * model.kv_width()) *
+                         static_cast<double>(size_of(model.attention.dtype));
+  double seconds = 0;
+  for (const std::size_t variant : run) {
+    const RowSet halo = without(needed_rows(mask_of(variants.specs()[variant]), own), own);
+    seconds += assumed_message_seconds + static_cast<double>(halo.rows()) * row_bytes / assumed_bytes_per_second;
+  }
+  return seconds;
+}
+
+bool resident_is_cheaper(const ModelSpec& model, const LayerVariants& variants, const Layout& layout) {
+  std::vector<double> rows;
+  for (const LayerSpec& layer : variants.specs()) rows.push_back(row_seconds(model, layer));
   double resident = 0;
   double exchange = 0;
-  for (int rank = 0; rank < layout.ranks(); ++rank) {
-    const RowSet own = layout.row_set(rank);
-    const ResidentRun run = rows_of_run(model, length, own);
-    const auto width = static_cast<double>(model.width());
-    const double row_flops = 2 * width * static_cast<double>(model.qkv_width() + model.width());
-    const double held = static_cast<double>(run.held.rows() - own.rows());
-    resident = std::max(resident, held * static_cast<double>(length) * row_flops / assumed_flops_per_second);
-    const double halo = static_cast<double>(rows_of_run(model, 1, own).held.rows() - own.rows());
-    const double bytes = 2 * halo * static_cast<double>(model.kv_width()) * static_cast<double>(size_of(model.attention.dtype));
-    exchange = std::max(exchange, static_cast<double>(length) * (bytes / assumed_bytes_per_second + assumed_message_seconds));
+  for (const auto& run : runs_of(model, variants)) {
+    for (int rank = 0; rank < layout.ranks(); ++rank) {
+      const RowSet own = layout.row_set(rank);
+      resident = std::max(resident, resident_seconds(rows, run, rows_of_run(variants, run, own)));
+      exchange = std::max(exchange, exchange_seconds(model, variants, run, own));
+    }
   }
   return resident <= exchange;
 }
@@ -78,14 +120,15 @@ std::optional<LocalHalo> parse_local_halo(std::string_view word) {
 }
 
 LocalHalo resolve(LocalHalo wanted, const ModelSpec& model, LayoutSpec layout, int ranks) {
-  if (wanted == LocalHalo::exchange || longest_run(model) == 0) return LocalHalo::exchange;
+  if (wanted == LocalHalo::exchange || !model.has(LayerKind::local)) return LocalHalo::exchange;
   const std::string why_not = obstacle(model, layout);
   if (wanted == LocalHalo::resident) {
     if (why_not.empty()) return wanted;
     throw UsageError("local layers with a resident halo do not go with " + why_not + "; try --local-halo exchange");
   }
   const Layout shards(layout.kind, model.attention.seq_q, ranks, layout.stripe);
-  return why_not.empty() && resident_is_cheaper(model, shards) ? LocalHalo::resident : LocalHalo::exchange;
+  const bool resident = why_not.empty() && resident_is_cheaper(model, LayerVariants(model), shards);
+  return resident ? LocalHalo::resident : LocalHalo::exchange;
 }
 
 StackRows::StackRows(const ModelSpec& model, LayoutSpec spec, int rank, int ranks, LocalHalo halo)
@@ -93,19 +136,16 @@ StackRows::StackRows(const ModelSpec& model, LayoutSpec spec, int rank, int rank
   const Layout layout(spec.kind, model.attention.seq_q, ranks, spec.stripe);
   own_ = layout.row_set(rank);
   if (halo != LocalHalo::resident) return;
-  for (std::int64_t layer = 0; layer < model.layers;) {
-    const std::int64_t length = run_length(model, layer);
-    if (length == 0) {
-      ++layer;
-      continue;
-    }
-    std::unique_ptr<Run>& run = runs_[length];
+  const LayerVariants variants(model);
+  for (std::int64_t layer = 0; layer < model.layers; ++layer) {
+    const std::vector<std::size_t> masks = run_at(model, variants, layer);
+    if (masks.empty()) continue;
+    std::unique_ptr<Run>& run = runs_[masks];
     if (!run) {
-      const auto needed = [&](int r) { return rows_of_run(model, length, layout.row_set(r)).held; };
-      run = std::make_unique<Run>(Run{rows_of_run(model, length, own_), halo_plan(layout, rank, needed)});
+      const auto needed = [&](int r) { return rows_of_run(variants, masks, layout.row_set(r)).held; };
+      run = std::make_unique<Run>(Run{rows_of_run(variants, masks, own_), halo_plan(layout, rank, needed)});
     }
-    for (std::int64_t i = 0; i < length; ++i) places_[static_cast<std::size_t>(layer + i)] = {run.get(), static_cast<std::size_t>(i)};
-    layer += length;
+    for (std::size_t i = 0; i < masks.size(); ++i, ++layer) places_[static_cast<std::size_t>(layer)] = {run.get(), i};
   }
 }
 
@@ -118,16 +158,19 @@ const RowSet& StackRows::computed(std::int64_t layer) const {
 
 std::int64_t StackRows::most_rows() const {
   std::int64_t most = own_.rows();
-  for (const auto& [length, run] : runs_) most = std::max(most, run->rows.held.rows());
+  for (const auto& [masks, run] : runs_) most = std::max(most, run->rows.held.rows());
   return most;
 }
 
 std::int64_t most_held_rows(const ModelSpec& model, LayoutSpec spec, int ranks, LocalHalo resolved) {
   const Layout layout(spec.kind, model.attention.seq_q, ranks, spec.stripe);
-  const std::int64_t length = resolved == LocalHalo::resident ? longest_run(model) : 0;
-  std::int64_t most = 0;
-  for (int rank = 0; rank < ranks; ++rank) {
-    most = std::max(most, rows_of_run(model, length, layout.row_set(rank)).held.rows());
+  const LayerVariants variants(model);
+  const auto runs = resolved == LocalHalo::resident ? runs_of(model, variants) : std::set<std::vector<std::size_t>>{};
+  std::int64_t most = layout.max_rows();
+  for (const auto& run : runs) {
+    for (int rank = 0; rank < ranks; ++rank) {
+      most = std::max(most, rows_of_run(variants, run, layout.row_set(rank)).held.rows());
+    }
   }
   return most;
 }

@@ -62,8 +62,8 @@ class StackRows {
   const Place& place(std::int64_t layer) const { return places_[static_cast<std::size_t>(layer)]; }
 
   RowSet own_;
-  std::map<std::int64_t, std::unique_ptr<Run>> runs_;  ///< by length: runs of one length keep the same rows
-  std::vector<Place> places_;                          ///< by layer, and one behind the last
+  std::map<std::vector<std::size_t>, std::unique_ptr<Run>> runs_;  ///< by the variants of their layers
+  std::vector<Place> places_;                                      ///< by layer, and one behind the last
 };
 
 /// Rows of x that the rank with most of them holds at a time.

@@ -37,12 +37,11 @@ Verifier::Verifier(const Communicator& comm, const ModelSpec& model, const Layou
       model_(model),
       layout_(layout),
       workers_(workers),
-      global_mask_(model.attention.mask, layout.seq_len(), layout.seq_len()),
-      local_mask_(model.local_mask, layout.seq_len(), layout.seq_len()),
+      variants_(model),
       own_rows_(layout.row_set(comm.rank())),
-      global_keys_(global_mask_, layout, comm.rank()),
-      local_keys_(local_mask_, layout, comm.rank()),
       samples_(sample_rows(layout, model.attention.batch, rows, seed)) {
+  for (const LayerSpec& layer : variants_.specs()) masks_.emplace_back(layer.attention.mask, layout.seq_len(), layout.seq_len());
+  for (const Mask& mask : masks_) keys_.emplace_back(mask, layout, comm.rank());
   for (std::size_t i = 0; i < samples_.size(); ++i) {
     if (layout.owner(samples_[i].pos) == comm.rank()) own_.push_back(i);
   }
@@ -101,7 +100,7 @@ std::vector<double> Verifier::gather_queries(const LayerView& layer) const {
 /// Keys of this rank's shard alone: those of a halo are counted where they are owned.
 std::vector<kernels::RowSpan> Verifier::visible_rows(const LayerView& layer, const Sample& sample) const {
   std::vector<kernels::RowSpan> own;
-  (model_.kind(layer.index) == LayerKind::local ? local_keys_ : global_keys_).append(sample.pos, own);
+  keys_[variants_.of(layer.index)].append(sample.pos, own);
   if (layer.rows == own_rows_) return own;
   std::vector<kernels::RowSpan> held;
   for (const Piece& piece : own_rows_.pieces()) {

@@ -53,11 +53,10 @@ class Verifier {
   const ModelSpec& model_;
   const Layout& layout_;
   Workers& workers_;
-  Mask global_mask_;
-  Mask local_mask_;
+  LayerVariants variants_;
+  std::vector<Mask> masks_;  ///< by variant
   RowSet own_rows_;
-  BlockRows global_keys_;  ///< of this rank's shard
-  BlockRows local_keys_;
+  std::vector<BlockRows> keys_;  ///< of this rank's shard, by variant
   std::vector<Sample> samples_;
   std::vector<std::size_t> own_;  ///< samples whose row this rank keeps
 };

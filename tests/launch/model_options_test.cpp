@@ -23,7 +23,9 @@ ModelSpec model_of(const std::vector<std::string>& words, const MaskSpec& mask =
   Options options("test", "");
   add_model_options(options, target);
   options.parse(words);
-  ModelSpec model = chosen_model(target, mask, {});
+  AttentionOptions scores;
+  scores.mask = mask;
+  ModelSpec model = chosen_model(target, scores);
   model.attention.seq_q = model.attention.seq_k = 100;
   stack::check(model);
   return model;
@@ -35,7 +37,7 @@ TEST(ModelOptions, MakeTwoGlobalLayersOfNothing) {
   EXPECT_EQ(model.attention.heads, 4);
   EXPECT_EQ(model.attention.kv_heads, 4);
   EXPECT_EQ(model.attention.head_dim, 64);
-  EXPECT_EQ(model.kinds(), std::vector{LayerKind::global});
+  EXPECT_FALSE(model.has(LayerKind::local));
   EXPECT_EQ(model_of({"--heads", "6"}).attention.kv_heads, 6);
 }
 
@@ -48,7 +50,7 @@ TEST(ModelOptions, TakeAPresetAsItIs) {
     EXPECT_EQ(model.attention.softcap, preset.model.attention.softcap) << preset.name;
     EXPECT_EQ(model.attention.softmax_scale, preset.model.attention.softmax_scale) << preset.name;
     EXPECT_EQ(model.attention.sink, preset.model.attention.sink) << preset.name;
-    EXPECT_EQ(model.local_mask, preset.model.local_mask) << preset.name;
+    EXPECT_EQ(model.local_masks, preset.model.local_masks) << preset.name;
     EXPECT_EQ(model.rope, preset.model.rope) << preset.name;
     EXPECT_EQ(model.local_rope, preset.model.local_rope) << preset.name;
   }
@@ -70,31 +72,62 @@ TEST(ModelOptions, ReplaceScoresOfAPreset) {
   ModelOptions gemma;
   gemma.preset = "gemma2-9b";
   AttentionOptions scores;
+  scores.mask = causal();
   scores.softcap = 0;
   scores.softmax_scale = 0.5;
-  const ModelSpec model = chosen_model(gemma, causal(), scores);
+  const ModelSpec model = chosen_model(gemma, scores);
   EXPECT_EQ(model.attention.softcap, 0);
   EXPECT_EQ(model.attention.softmax_scale, 0.5);
 }
 
 TEST(ModelOptions, ReplaceOneRuleOfAMask) {
   const MaskSpec narrow{.causal = true, .window_size = {9, 0}};
-  EXPECT_EQ(model_of({"--model", "mistral-7b"}, narrow).local_mask, narrow);
-  const MaskSpec with_sinks = model_of({"--model", "mistral-7b"}, {.causal = true, .sink_tokens = 4}).local_mask;
+  EXPECT_EQ(model_of({"--model", "mistral-7b"}, narrow).local_masks, std::vector{narrow});
+  const MaskSpec with_sinks = model_of({"--model", "mistral-7b"}, {.causal = true, .sink_tokens = 4}).local_masks.front();
   EXPECT_EQ(with_sinks, (MaskSpec{.causal = true, .window_size = {4095, 0}, .sink_tokens = 4}));
   const ModelSpec open = model_of({"--model", "gemma3-4b"}, {.causal = false, .cu_seqlens = {0, 40, 100}});
-  EXPECT_FALSE(open.local_mask.causal);
+  EXPECT_FALSE(open.local_masks.front().causal);
   EXPECT_EQ(open.attention.mask, (MaskSpec{.cu_seqlens = {0, 40, 100}}));
-  EXPECT_EQ(open.local_mask.cu_seqlens, open.attention.mask.cu_seqlens);
+  EXPECT_EQ(open.local_masks.front().cu_seqlens, open.attention.mask.cu_seqlens);
 }
 
 TEST(ModelOptions, MakeLayersLocalByAWindow) {
   const MaskSpec chunked{.causal = true, .chunk_size = 8};
-  EXPECT_EQ(model_of({}, chunked).kinds(), std::vector{LayerKind::local});
-  EXPECT_EQ(model_of({"--pattern", "LG"}, chunked).kinds(), (std::vector{LayerKind::global, LayerKind::local}));
+  EXPECT_FALSE(model_of({}, chunked).has(LayerKind::global));
+  EXPECT_TRUE(model_of({"--pattern", "LG"}, chunked).has(LayerKind::global));
   EXPECT_THROW(model_of({"--pattern", "G"}, chunked), UsageError) << "the chunk would be ignored";
   EXPECT_THROW(model_of({"--model", "llama3-8b"}, chunked), UsageError) << "all its layers are global";
-  EXPECT_EQ(model_of({"--model", "llama3-8b", "--pattern", "L"}, chunked).local_mask, chunked);
+  EXPECT_EQ(model_of({"--model", "llama3-8b", "--pattern", "L"}, chunked).local_masks, std::vector{chunked});
+}
+
+std::vector<std::int64_t> windows_of(const ModelSpec& model) {
+  std::vector<std::int64_t> windows;
+  for (const MaskSpec& mask : model.local_masks) windows.push_back(mask.window_size.left + 1);
+  return windows;
+}
+
+TEST(ModelOptions, GiveLayersOfAPatternTheirOwnWindows) {
+  const ModelSpec own = model_of({"--pattern", "L512L4kG"});
+  EXPECT_EQ(own.pattern, "LLG");
+  EXPECT_EQ(windows_of(own), (std::vector<std::int64_t>{512, 4096}));
+  const MaskSpec common{.causal = true, .window_size = {9, 0}, .sink_tokens = 2};
+  const ModelSpec some = model_of({"--pattern", "LL7GL"}, common);
+  EXPECT_EQ(windows_of(some), (std::vector<std::int64_t>{10, 7, 10}));
+  for (const MaskSpec& mask : some.local_masks) EXPECT_EQ(mask.sink_tokens, 2);
+  EXPECT_EQ(windows_of(model_of({"--model", "tiny-gemma3", "--pattern", "LL7G"})), (std::vector<std::int64_t>{32, 7}));
+  EXPECT_THROW(model_of({"--pattern", "LL7G"}), UsageError) << "the first has none";
+  EXPECT_THROW(model_of({"--pattern", "L5L7G"}, common), UsageError) << "the common window would be ignored";
+  EXPECT_THROW(model_of({"--pattern", "L5"}, {.causal = false}), UsageError) << "it looks back only";
+}
+
+TEST(ModelOptions, MakeThePresetsLayersGlobalOnlyByPattern) {
+  EXPECT_TRUE(model_of({"--model", "gemma3-4b", "--pattern", "G"}).local_masks.empty());
+  ModelOptions mistral;
+  mistral.preset = "mistral-7b";
+  AttentionOptions open;
+  open.mask = causal();
+  open.window_given = true;  // --window-size -1,-1
+  EXPECT_THROW(chosen_model(mistral, open), UsageError) << "it would change nothing";
 }
 
 TEST(ModelOptions, StretchPositions) {
@@ -119,6 +152,12 @@ TEST(ModelOptions, RefuseWhatMakesNoModelOrChangesNothing) {
            {"--rope-scaling", "su"},
            {"--residual-alpha", "1.5"},
            {"--pattern", "LX"},
+           {"--pattern", ""},
+           {"--pattern", "G8"},
+           {"--pattern", "8L"},
+           {"--pattern", "L0"},
+           {"--pattern", "L-3"},
+           {"--pattern", "L8x"},
            {"--model", "gpt-oss-20b", "--rope-scaling", "none", "--rope-factor", "2"}}) {
     EXPECT_THROW(model_of(words), UsageError) << words.back();
   }

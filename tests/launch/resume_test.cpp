@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/launch/program.hpp"
+#include "tests/runtime/checkpoint/plain_hdf5.hpp"
 
 namespace annulus::test {
 namespace {
@@ -93,6 +94,23 @@ TEST_F(Resume, WorksBackwardsOverDamageAndSaysSo) {
   EXPECT_NE(outcome.out.find("skipped "), std::string::npos) << outcome.out;
   EXPECT_EQ(report()["resumed_from"], step(2));
   EXPECT_EQ(report()["digest"], whole);
+}
+
+TEST_F(Resume, KeepsDocumentsApartWhereverTheirListIs) {
+  const std::string list = folder_ / "list.h5";
+  write_plain(list, {{"bounds", "i32", {4}, {0, 100, 500, 900}}, {"others", "i32", {3}, {0, 100, 900}}});
+  const std::string whole = digest(3, words({"--cu-seqlens", list + ":/bounds"}));
+  EXPECT_NE(whole, digest(3, words({})));
+  ASSERT_EQ(digest(3, words({"--cu-seqlens", list + ":/bounds", "--checkpoint", saved(), "--checkpoint-every", "2"})), whole);
+  std::filesystem::remove_all(step(4));
+  EXPECT_EQ(digest(3, resume_words({})), whole);
+  const std::string moved = folder_ / "moved.h5";
+  std::filesystem::rename(list, moved);
+  EXPECT_EQ(digest(3, resume_words({"--cu-seqlens", moved + ":/bounds"})), whole);
+  EXPECT_EQ(run_program(3, resume_words({"--cu-seqlens", moved + ":/others"})).code, 3) << "of another run";
+  const Outcome lost = run_program(3, resume_words({}));
+  EXPECT_EQ(lost.code, 3);
+  EXPECT_NE(lost.err.find(list), std::string::npos) << lost.err;
 }
 
 TEST_F(Resume, StopsInTimeWithCodeSevenAndIsResumed) {

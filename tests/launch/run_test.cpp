@@ -195,10 +195,70 @@ TEST(Run, RunsModelsWhoseLayersDiffer) {
     const Json report = read_json(path);
     EXPECT_EQ(layers_of(report), layers);
     EXPECT_EQ(report.at("model").at("preset"), model);
-    const std::string kinds = layers;
-    const bool mixed = kinds.find('L') != std::string::npos && kinds.find('G') != std::string::npos;
-    EXPECT_EQ(outcome.out.find("kind") != std::string::npos, mixed) << outcome.out;
+    const bool has_local = std::string(layers).find('L') != std::string::npos;
+    EXPECT_EQ(outcome.out.find("window  ") != std::string::npos, has_local) << outcome.out;
   }
+}
+
+TEST(Run, GivesEachLayerOfAPatternItsWindow) {
+  const Folder folder;
+  const std::string input = write_text(folder, "text", 300);
+  for (const char* halo : {"resident", "exchange"}) {
+    const Outcome outcome = run_program(
+        3, run_words(input, {"--pattern", "L8L64GL", "--sliding-window", "20", "--layers", "5", "--layout", "contiguous",
+                             "--local-halo", halo, "--verify", "99", "--backward", "--report", "-"}));
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const Json report = Json::parse(outcome.out);
+    EXPECT_EQ(layers_of(report), " L[7,0] L[63,0] G L[19,0] L[7,0]");
+  }
+}
+
+/// Activations of three documents, with their bounds beside them unless `list` is another name.
+std::string write_documents(const Folder& folder, const std::string& list) {
+  std::vector<double> values(90 * 32);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<double>(i * i % 1009));
+  std::string path = folder / (list + ".h5");
+  write_plain(path, {{"x", "f32", {1, 90, 32}, values}, {list, "i64", {4}, {0, 31, 60, 90}}});
+  return path;
+}
+
+TEST(Run, KeepsDocumentsApart) {
+  const Folder folder;
+  const std::string beside = write_documents(folder, "cu_seqlens");
+  const std::string apart = write_documents(folder, "bounds");
+  const std::vector<std::string> mask{"--pattern", "L8G", "--verify", "90"};
+  const auto with = [&](std::vector<std::string> extra) {
+    extra.insert(extra.end(), mask.begin(), mask.end());
+    return extra;
+  };
+  const auto [x, report] = stored_run(3, beside + ":/x", with({}));
+  EXPECT_EQ(report.at("layers")[1].at("documents"), 3);
+  EXPECT_EQ(report.at("model").at("documents").at("count"), 3);
+  const auto named = stored_run(3, apart + ":/x", with({"--cu-seqlens", apart + ":/bounds"}));
+  EXPECT_EQ(named.second.at("digest"), report.at("digest"));
+  const auto ignored = stored_run(3, apart + ":/x", with({}));
+  EXPECT_NE(ignored.second.at("digest"), report.at("digest"));
+  EXPECT_TRUE(ignored.second.at("model").at("documents").is_null());
+  const auto [first, cut] = stored_run(2, beside + ":/x", with({"--seq-len", "40"}));
+  EXPECT_EQ(cut.at("model").at("documents").at("count"), 2) << "the second is cut";
+  EXPECT_LT(relative_error(first.values, std::span(x.values).first(first.values.size()), largest(x.values)), 1e-5);
+  const std::span<const double> alone(ignored.first.values);
+  EXPECT_LT(relative_error(alone.first(31 * 32), std::span(x.values).first(31 * 32), largest(x.values)), 1e-5)
+      << "nothing is before the first document";
+}
+
+TEST(Run, WritesTheGradientOfItsInput) {
+  const Folder folder;
+  const Outcome outcome =
+      run_program(3, run_words(write_text(folder, "text", 80), {"--dtype", "bf16", "--backward", "--output",
+                                                                folder / "x.h5", "--report", folder / "report.json"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const PlainDataset dx = read_plain(folder / "x.h5", "dx").value();
+  EXPECT_EQ(dx.type, "f32");
+  EXPECT_EQ(dx.dims, (std::vector<std::int64_t>{1, 80, 32}));
+  const std::vector<float> stored(dx.values.begin(), dx.values.end());
+  EXPECT_EQ(read_json(folder / "report.json").at("gradient_digest"),
+            fmt::format("{:016x}", XXH64(stored.data(), stored.size() * sizeof(float), 0)));
 }
 
 TEST(Run, SendsTheRowsThatGlobalTokensNeedAndNoBlocks) {
@@ -304,7 +364,20 @@ const std::vector<BadRun> bad_runs{
      {"run", "--input", "TEXT", "--heads", "4", "--kv-heads", "3"},
      2,
      "4 heads cannot share 3"},
-    {"local_layers", {"run", "--input", "TEXT", "--pattern", "LG"}, 2, "no window or chunk"},
+    {"local_layers", {"run", "--input", "TEXT", "--pattern", "LG"}, 2, "without a window or chunk"},
+    {"windows_that_look_ahead", {"run", "--input", "TEXT", "--pattern", "L8G", "--no-causal"}, 2, "look back only"},
+    {"an_open_window",
+     {"run", "--input", "TEXT", "--model", "tiny-mistral", "--window-size=-1,-1"},
+     2,
+     "try --pattern G"},
+    {"documents_of_no_dataset", {"run", "--input", "TEXT", "--cu-seqlens", "TEXT"}, 2, "names no dataset"},
+    {"documents_that_are_missing", {"run", "--input", "TEXT", "--cu-seqlens", "H5:/none"}, 3, "does not exist"},
+    {"documents_of_floats", {"run", "--input", "TEXT", "--cu-seqlens", "H5:/x"}, 3, "/x"},
+    {"documents_that_end_early",
+     {"run", "--input", "TEXT", "--cu-seqlens", "H5:/short"},
+     3,
+     "ends with 60, but the input has 64 tokens"},
+    {"documents_that_run_backwards", {"run", "--input", "TEXT", "--cu-seqlens", "H5:/back"}, 3, "bounds no documents"},
     {"unknown_layers", {"run", "--input", "TEXT", "--pattern", "X"}, 2, "--pattern"},
     {"unknown_model", {"run", "--input", "TEXT", "--model", "?"}, 2, "mistral-7b, gemma2-9b"},
     {"heads_that_do_not_fit_the_model",
@@ -378,7 +451,9 @@ void write_activations(const std::string& path) {
   write_plain(path, {{"x", "f32", {1, 5, 32}, ones},
                      {"wide", "f64", {1, 5, 32}, ones},
                      {"flat", "f32", {5, 32}, ones},
-                     {"nan", "f32", {1, 5, 32}, spoilt}});
+                     {"nan", "f32", {1, 5, 32}, spoilt},
+                     {"short", "i32", {3}, {0, 20, 60}},
+                     {"back", "i32", {4}, {0, 40, 20, 64}}});
 }
 
 class BadRunTest : public testing::TestWithParam<BadRun> {

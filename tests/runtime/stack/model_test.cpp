@@ -67,7 +67,17 @@ TEST(Model, RefusesShapesThatNoStackHas) {
       [](ModelSpec& m) { m.pattern = ""; },
       [](ModelSpec& m) { m.pattern = "GX"; },
       [](ModelSpec& m) { m.pattern = "GL"; },
-      [](ModelSpec& m) { m.local_mask.window_size = {3, 0}; },
+      [](ModelSpec& m) {
+        m.local_masks = {{.causal = true, .window_size = {3, 0}}};
+      },
+      [](ModelSpec& m) {
+        m.pattern = "LG";
+        m.local_masks = {{.causal = true}};
+      },
+      [](ModelSpec& m) {
+        m.pattern = "LLLG";
+        m.local_masks.resize(2, {.causal = true, .chunk_size = 4});
+      },
       [](ModelSpec& m) { m.attention.mask.chunk_size = 4; },
       [](ModelSpec& m) { m.residual_alpha = -0.1; },
       [](ModelSpec& m) { m.residual_alpha = 1.1; },
@@ -86,7 +96,7 @@ ModelSpec mixed(std::string pattern, std::int64_t layers) {
   ModelSpec model = small();
   model.pattern = std::move(pattern);
   model.layers = layers;
-  model.local_mask = {.causal = true, .window_size = {7, 0}};
+  model.local_masks = {{.causal = true, .window_size = {7, 0}}};
   model.rope = {.theta = 1e6, .scaling = RopeScaling::linear, .factor = 8};
   return model;
 }
@@ -101,18 +111,43 @@ TEST(Model, RepeatsItsPattern) {
 
 TEST(Model, GivesEachKindItsMaskAndItsPositions) {
   const ModelSpec model = mixed("LG", 2);
-  EXPECT_EQ(model.layer(0).attention.mask, model.local_mask);
+  EXPECT_EQ(model.layer(0).attention.mask, model.local_masks.front());
   EXPECT_EQ(model.layer(1).attention.mask, (MaskSpec{.causal = true}));
   EXPECT_EQ(model.layer(0).rope, RopeSpec{});
   EXPECT_EQ(model.layer(1).rope, model.rope);
   EXPECT_EQ(model.layer(0).attention.heads, 4);
 }
 
-TEST(Model, CountsTheKindsThatItsLayersHave) {
-  EXPECT_EQ(small().kinds(), std::vector{LayerKind::global});
-  EXPECT_EQ(mixed("L", 3).kinds(), std::vector{LayerKind::local});
-  EXPECT_EQ(mixed("LLG", 2).kinds(), std::vector{LayerKind::local}) << "the third layer is not there";
-  EXPECT_EQ(mixed("LLG", 3).kinds(), (std::vector{LayerKind::global, LayerKind::local}));
+TEST(Model, KnowsTheKindsOfItsLayers) {
+  EXPECT_FALSE(small().has(LayerKind::local));
+  EXPECT_FALSE(mixed("L", 3).has(LayerKind::global));
+  EXPECT_FALSE(mixed("LLG", 2).has(LayerKind::global)) << "the third layer is not there";
+  EXPECT_TRUE(mixed("LLG", 3).has(LayerKind::global));
+}
+
+/// "LLGL" with windows of 8, 4 and 8 keys.
+ModelSpec varied() {
+  ModelSpec model = mixed("LLGL", 9);
+  model.local_masks.resize(3, model.local_masks.front());
+  model.local_masks[1].window_size = {3, 0};
+  return model;
+}
+
+TEST(Model, GivesTheLocalLayersOfItsPatternTheirMasksInTurn) {
+  const ModelSpec model = varied();
+  EXPECT_NO_THROW(check(model));
+  std::vector<std::int64_t> reach;
+  for (std::int64_t i = 0; i < model.layers; ++i) reach.push_back(model.layer(i).attention.mask.window_size.left);
+  EXPECT_EQ(reach, (std::vector<std::int64_t>{7, 3, -1, 7, 7, 3, -1, 7, 7}));
+}
+
+TEST(LayerVariants, AreLayersOfOneMask) {
+  const LayerVariants variants(varied());
+  EXPECT_EQ(variants.specs().size(), 3U);
+  std::vector<std::size_t> of;
+  for (std::int64_t i = 0; i < 9; ++i) of.push_back(variants.of(i));
+  EXPECT_EQ(of, (std::vector<std::size_t>{0, 1, 2, 0, 0, 1, 2, 0, 0}));
+  EXPECT_EQ(LayerVariants(mixed("LLG", 2)).specs().size(), 1U) << "the third layer is not there";
 }
 
 TEST(Model, ChecksThePositionsOfTheKindsThatItHas) {

@@ -60,7 +60,8 @@ OracleProblem problem_of(const AttentionSpec& spec, const std::vector<float>& si
                    .chunk_size = spec.mask.chunk_size,
                    .sink_tokens = spec.mask.sink_tokens,
                    .global_tokens = spec.mask.global_tokens,
-                   .stride = spec.mask.stride},
+                   .stride = spec.mask.stride,
+                   .cu_seqlens = spec.mask.cu_seqlens},
           .softmax_scale = spec.softmax_scale,
           .softcap = spec.softcap,
           .sink = sink};
@@ -89,7 +90,9 @@ StackCase StackCase::mixed(std::int64_t seq_len, DType dtype) {
   stack::ModelSpec& model = chosen.model;
   model.layers = 4;
   model.pattern = "LLGL";
-  model.local_mask = {.causal = true, .window_size = {4, 0}, .sink_tokens = 2};
+  model.local_masks = {{.causal = true, .window_size = {6, 0}, .sink_tokens = 2},
+                       {.causal = true, .window_size = {2, 0}, .chunk_size = 9, .sink_tokens = 1},
+                       {.causal = true, .window_size = {4, 0}, .sink_tokens = 2}};
   model.rope = {.theta = 500, .scaling = stack::RopeScaling::linear, .factor = 4};
   model.local_rope = {.theta = 100};
   model.residual_alpha = 0.7;

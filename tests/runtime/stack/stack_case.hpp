@@ -20,8 +20,8 @@ struct StackCase {
 
   /// Causal, grouped heads, a head_dim that is no power of two, two batches.
   static StackCase small(std::int64_t seq_len, DType dtype = DType::f32);
-  /// The same with layers LLGL, windows of 5 tokens behind 2 sinks in the local ones, which differ in their positions,
-  /// too; learned sinks, a softcap and a weighted residual.
+  /// The same with layers LLGL, of which the local ones have windows of 7, 3 (and a chunk) and 5 tokens behind sinks, and
+  /// positions of their own; learned sinks, a softcap and a weighted residual.
   static StackCase mixed(std::int64_t seq_len, DType dtype = DType::f32);
   std::string describe() const;
 };

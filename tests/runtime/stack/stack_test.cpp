@@ -73,6 +73,23 @@ TEST_P(StackModels, EqualPlainLayersInEveryLayoutAndExchange) {
   }
 }
 
+TEST(Stack, KeepsDocumentsApart) {
+  const Communicator comm = world();
+  StackCase chosen = StackCase::mixed(61);
+  const std::vector<std::int64_t> bounds{0, 5, 5, 33, 61};
+  chosen.model.attention.mask.cu_seqlens = bounds;
+  for (MaskSpec& mask : chosen.model.local_masks) mask.cu_seqlens = bounds;
+  const PlainStack plain(chosen);
+  const std::vector<double> expected = plain.forward(plain.input());
+  for (const LayoutSpec& layout : layouts) {
+    chosen.layout = layout;
+    for (const LocalHalo halo : halos) {
+      chosen.local_halo = halo;
+      if (allows(layout, halo)) expect_forward(comm, chosen, expected);
+    }
+  }
+}
+
 TEST(Stack, TakesEveryTypeMaskAndScale) {
   const std::vector<std::function<void(stack::ModelSpec&)>> changes{[](auto& m) { m.attention.dtype = DType::bf16; },
                                                                     [](auto& m) { m.attention.dtype = DType::f16; },
@@ -209,7 +226,7 @@ TEST(Stack, ReportsTheWorkOfAllRanks) {
 TEST(Stack, IsSilentInLocalLayersWithAResidentHalo) {
   const Communicator comm = world();
   StackCase chosen = StackCase::mixed(90);
-  chosen.model.pattern = "L";
+  chosen.model.pattern = "LLL";
   chosen.local_halo = LocalHalo::resident;
   chosen.direction = kernels::Direction::backward;
   for (const LayoutKind kind : {LayoutKind::contiguous, LayoutKind::zigzag}) {
@@ -238,7 +255,7 @@ TEST(Stack, ExchangesOncePerRunOfLocalLayers) {
   chosen.layout = {LayoutKind::contiguous};
   chosen.local_halo = LocalHalo::resident;
   chosen.exchange = ExchangeKind::shared;
-  chosen.model.local_mask.sink_tokens = 0;
+  for (MaskSpec& mask : chosen.model.local_masks) mask.sink_tokens = 0;
   chosen.direction = kernels::Direction::backward;
   StackRun run(comm, chosen);
   run.stack().forward({});
@@ -267,10 +284,10 @@ TEST(Stack, RefusesResidentHalosThatNoRankCouldHold) {
   striped.layout = {LayoutKind::striped};
   refuses(striped);
   StackCase strided = chosen;
-  strided.model.local_mask.stride = 8;
+  strided.model.local_masks.front().stride = 8;
   refuses(strided);
   StackCase global = chosen;
-  global.model.local_mask.global_tokens = 1;
+  global.model.local_masks.front().global_tokens = 1;
   refuses(global);
 }
 
