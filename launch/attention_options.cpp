@@ -27,8 +27,8 @@ void add_choice_of_layout(Options& options, AttentionOptions& target) {
           refuse_word("--layout", word, "auto, contiguous, zigzag or striped");
         }
       },
-      "auto|contiguous|zigzag|striped: which rank keeps which tokens (auto: zigzag when causal without a window or "
-      "chunk, else contiguous)");
+      "auto|contiguous|zigzag|striped: which rank keeps which tokens (auto: zigzag where some layer is causal and "
+      "without window or chunk, else contiguous)");
 }
 
 void add_choice_of_exchange(Options& options, AttentionOptions& target) {

@@ -62,7 +62,8 @@ void add_position_options(Options& options, ModelOptions& target) {
           throw UsageError(fmt::format("--rope-scaling '{}' is unknown; try none, linear, ntk, yarn or llama3", word));
         }
       },
-      "none|linear|ntk|yarn|llama3: how positions are stretched beyond the trained context");
+      "none|linear|ntk|yarn|llama3: how positions are stretched beyond the trained context (of a model that stretches "
+      "them in global layers alone: there)");
   options.real("rope-factor", "X", target.rope_factor, 1, largest_factor, "how far they are stretched");
   options.size("rope-original", "N", target.rope_original, 1, "the context that the model was trained with (yarn, llama3)");
 }
@@ -160,6 +161,17 @@ void set_positions(RopeSpec& rope, const ModelOptions& options) {
   if (options.rope_original > 0) rope.original = options.rope_original;
 }
 
+/// As Gemma 3 does: its windows are shorter than the context that it was trained with.
+bool stretches_global_layers_alone(const ModelSpec& model) {
+  return model.rope.scaling != RopeScaling::none && model.local_rope.scaling == RopeScaling::none;
+}
+
+ModelOptions without_scaling(ModelOptions options) {
+  options.rope_scaling.reset();
+  options.rope_original = 0;
+  return options;
+}
+
 /// A rope option that the chosen positions do not read would be ignored.
 void check_positions(const ModelSpec& model, const ModelOptions& options) {
   const std::array ropes{model.rope, model.local_rope};
@@ -209,8 +221,8 @@ stack::ModelSpec chosen_model(const ModelOptions& options, const AttentionOption
   set_shape(model, options);
   set_scores(model, scores);
   set_masks(model, options, scores);
+  set_positions(model.local_rope, stretches_global_layers_alone(model) ? without_scaling(options) : options);
   set_positions(model.rope, options);
-  set_positions(model.local_rope, options);
   check_positions(model, options);
   return model;
 }

@@ -33,9 +33,10 @@ struct ModelOptions {
 void add_model_options(Options& options, ModelOptions& target);
 
 /// The preset with all that was asked for, but for batch, sequence length and dtype, which come with the input. Rules of
-/// `scores.mask` narrow local layers; one that it leaves unset is the preset's. Positions are changed in both kinds of layers,
-/// a factor where they are stretched. A window without preset and pattern makes every layer local; windows within the pattern go before that one. Throws UsageError for
-/// options that would change nothing; stack::check() judges the rest. Local.
+/// `scores.mask` narrow local layers; one that it leaves unset is the preset's, and windows within the pattern go before all.
+/// A window without preset and pattern makes every layer local. Positions are changed in both kinds of layers, but a
+/// scaling only where a preset stretches. Throws UsageError for options that would change nothing; stack::check() judges
+/// the rest. Local.
 stack::ModelSpec chosen_model(const ModelOptions& options, const AttentionOptions& scores);
 
 }  // namespace annulus::launch

@@ -83,7 +83,7 @@ std::unique_ptr<Options> declare(RunOptions& target) {
       "dataset cu_seqlens beside /dataset, if there)");
   add_model_options(*options, target.model);
   options->size("verify", "ROWS", target.verify_rows, 1, "recompute this many rows of each forward layer in f64");
-  options->text("output", "FILE.h5", target.output, "write the final activations as /x [batch, seq, width]");
+  options->text("output", "FILE.h5", target.output, "write the final activations as /x [batch, seq, width], with --backward the gradient of the input as /dx, too");
   options->flag("dry-run", target.dry_run, "print the plan and the memory of a rank, do nothing");
   add_mask_options(*options, target.attention, MaskDefault::causal);
   options->value(
@@ -93,7 +93,7 @@ std::unique_ptr<Options> declare(RunOptions& target) {
         if (!halo) throw UsageError(fmt::format("--local-halo '{}' is unknown; try auto, resident or exchange", word));
         target.local_halo = *halo;
       },
-      "auto|resident|exchange: rows that local layers see beside the shard stay and are computed twice, so that a run of\n"
+      "auto|resident|exchange: rows that local layers see beside the shard stay and are computed twice, so that a run of "
       "local layers sends nothing; or each layer fetches them");
   add_execution_options(*options, target.attention);
   add_checkpoint_options(*options, target);

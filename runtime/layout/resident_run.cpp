@@ -18,10 +18,4 @@ ResidentRun resident_run(const std::vector<Mask>& masks, const RowSet& own) {
   return run;
 }
 
-std::int64_t ResidentRun::extra_rows() const {
-  std::int64_t rows = 0;
-  for (const RowSet& layer : computed) rows += layer.rows() - computed.back().rows();
-  return rows;
-}
-
 }  // namespace annulus

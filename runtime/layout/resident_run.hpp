@@ -13,9 +13,8 @@ namespace annulus {
 /// Every layer widens what the one before it must have computed: the rows its queries see. All layers work on one set of
 /// rows; those that a layer cannot know any more, or nobody needs, are left out of what it computes.
 struct ResidentRun {
-  RowSet held;                    ///< shard and halo: the rows of x that the first layer reads
-  std::vector<RowSet> computed;   ///< by layer; the last one computes the shard alone
-  std::int64_t extra_rows() const;  ///< rows computed beside the shard, over all layers
+  RowSet held;                   ///< shard and halo: the rows of x that the first layer reads
+  std::vector<RowSet> computed;  ///< by layer; the last one computes the shard alone
 };
 
 /// `masks`: of the run's layers, first to last. `own`: the rank's shard.

@@ -4,7 +4,10 @@
 
 #include <cblas.h>
 
+#include <cstddef>
 #include <mutex>
+
+#include "kernels/base/buffer.hpp"
 
 namespace annulus::stack {
 namespace {
@@ -20,11 +23,15 @@ bool blas_takes_turns() {
 #endif
 }
 
+bool takes_turns() {
+  static const bool taken = blas_takes_turns();
+  return taken;
+}
+
 template <class Call>
 void with_blas(Call&& call) {
-  static const bool takes_turns = blas_takes_turns();
   static std::mutex turn;
-  if (!takes_turns) return call();
+  if (!takes_turns()) return call();
   const std::lock_guard lock(turn);
   call();
 }
@@ -48,6 +55,15 @@ void project(std::int64_t rows, std::int64_t in, std::int64_t out, const float* 
 void project_backward(std::int64_t rows, std::int64_t in, std::int64_t out, const float* dy, const float* w,
                       float* dx) {
   multiply(CblasNoTrans, rows, in, out, dy, w, in, dx);
+}
+
+void prepare_projections(int threads) {
+  constexpr std::int64_t work_bytes = std::int64_t{144} << 20;  // of addresses, per caller; OpenBLAS 0.3.21 takes 128 MiB
+  Buffer<std::byte> proof((takes_turns() ? 1 : threads) * work_bytes);
+  proof = {};
+  const float one = 1;
+  float product = 0;
+  project(1, 1, 1, &one, &one, &product);
 }
 
 }  // namespace annulus::stack

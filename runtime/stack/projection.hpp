@@ -14,4 +14,9 @@ void project(std::int64_t rows, std::int64_t in, std::int64_t out, const float* 
 void project_backward(std::int64_t rows, std::int64_t in, std::int64_t out, const float* dy, const float* w,
                       float* dx);
 
+/// Takes the work memory that BLAS keeps from its first product on, for so many threads that call it at a time. OpenBLAS
+/// asks for it again and again where there is none: that belongs where a failure can still be agreed on. Throws
+/// ResourceError. Local.
+void prepare_projections(int threads);
+
 }  // namespace annulus::stack

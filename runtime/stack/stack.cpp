@@ -10,6 +10,7 @@
 #include "kernels/base/checked.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/engine/attention_plan.hpp"
+#include "runtime/stack/projection.hpp"
 #include "runtime/stack/row_moves.hpp"
 #include "runtime/stack/seeded.hpp"
 
@@ -71,7 +72,10 @@ Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const
       rings_(make_rings(comm, layout, variants_, local_halo_, execution)),
       workers_(ring().threads()),
       layer_rows_(model_, workers_) {
-  together(comm_, [&] { allocate(); });
+  together(comm_, [&] {
+    prepare_projections(workers_.size());
+    allocate();
+  });
 }
 
 void Stack::allocate() {

@@ -136,6 +136,9 @@ TEST(ModelOptions, StretchPositions) {
   const ModelSpec gemma = model_of({"--model", "gemma3-4b", "--rope-factor", "2", "--rope-theta", "5000"});
   EXPECT_EQ(gemma.rope, (stack::RopeSpec{.theta = 5000, .scaling = RopeScaling::linear, .factor = 2}));
   EXPECT_EQ(gemma.local_rope, (stack::RopeSpec{.theta = 5000})) << "nothing stretches them";
+  const ModelSpec ntk = model_of({"--model", "gemma3-4b", "--rope-scaling", "ntk", "--rope-factor", "2"});
+  EXPECT_EQ(ntk.rope, (stack::RopeSpec{.theta = 1e6, .scaling = RopeScaling::ntk, .factor = 2}));
+  EXPECT_EQ(ntk.local_rope, (stack::RopeSpec{.theta = 10000}));
   const ModelSpec plain = model_of({"--model", "gpt-oss-20b", "--rope-scaling", "none"});
   EXPECT_EQ(plain.rope.factor, 1);
   EXPECT_EQ(plain.rope.scaling, RopeScaling::none);

@@ -1,8 +1,11 @@
 /// Rotation, norm and projection of single rows against their formulas in long double and against finite differences.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <fstream>
 #include <functional>
 #include <vector>
 
@@ -170,6 +173,28 @@ TEST(Projection, HasTheSameBitsOnAnyNumberOfThreads) {
   };
   const std::vector<float> alone = product(1);
   for (int repeat = 0; repeat < 20; ++repeat) EXPECT_EQ(product(4), alone) << "two callers shared a buffer of BLAS";
+}
+
+/// Addresses of this process, in bytes.
+rlim_t address_space() {
+  std::ifstream file("/proc/self/statm");
+  rlim_t pages = 0;
+  file >> pages;
+  return pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST(Projection, FindsItsWorkMemoryMissingBeforeBlasAsksForEver) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer needs addresses without limit";
+#endif
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  rlimit tight = before;
+  tight.rlim_cur = address_space() + (rlim_t{64} << 20);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+  EXPECT_THROW(prepare_projections(1), ResourceError);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_NO_THROW(prepare_projections(3));
 }
 
 }  // namespace
