@@ -236,7 +236,7 @@ void Run::print_header() const {
                                {"model", model_text(plan_.model)},
                                {"ranks x threads", fmt::format("{} x {}", world_.size(), plan_.shape.threads)},
                                {"backend", std::string(stack_.ring().backend())},
-                               {"exchange", std::string(name(stack_.ring().exchange()))},
+                               {"exchange", exchange_text(plan_.model, stack_.ring().exchange())},
                                {"layout", std::string(name(stack_.layout().kind()))},
                                {"local halo", local_halo_text(plan_.model, stack_.local_halo())},
                                {"planned memory", bytes_text(static_cast<double>(stack::total_bytes(plan_.memory))) +
@@ -270,7 +270,7 @@ ExitCode print_dry_run(const Communicator& world, const RunOptions& options, con
                                    {"model", model_text(plan.model)},
                                    {"ranks x threads", fmt::format("{} x {}", world.size(), plan.shape.threads)},
                                    {"backend", std::string(table.name)},
-                                   {"exchange", std::string(name(plan.shape.exchange))},
+                                   {"exchange", exchange_text(plan.model, plan.shape.exchange)},
                                    {"layout", std::string(name(plan.shape.layout.kind))},
                                    {"local halo", local_halo_text(plan.model, plan.shape.local_halo)}}),
              memory_table(plan.memory, available_memory()));

@@ -53,6 +53,11 @@ std::string local_halo_text(const stack::ModelSpec& model, stack::LocalHalo halo
   return model.has(stack::LayerKind::local) ? std::string(name(halo)) : "none (no local layers)";
 }
 
+std::string exchange_text(const stack::ModelSpec& model, ExchangeKind exchange) {
+  const std::string blocks(name(exchange));
+  return model.has(stack::LayerKind::local) ? blocks + " (rows of a halo: messages)" : blocks;
+}
+
 std::string layers_table(const stack::ModelSpec& model, const std::vector<RunLine>& lines) {
   const bool has_local = model.has(stack::LayerKind::local);
   std::vector<std::string> head{"layer", "direction", "time", "attention", "TFLOP/s", "messages", "sent", "exposed comm", "error"};
