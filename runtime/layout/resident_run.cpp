@@ -8,14 +8,14 @@
 
 namespace annulus {
 
-ResidentRun resident_run(const std::vector<Mask>& masks, const RowSet& own) {
-  ResidentRun run{own, {}};
-  for (auto mask = masks.rbegin(); mask != masks.rend(); ++mask) {
-    run.computed.push_back(run.held);
-    run.held = unite(run.held, needed_rows(*mask, run.held));
+ResidentRun resident_run(const std::vector<Mask>& masks, const std::vector<std::size_t>& run, const RowSet& own) {
+  ResidentRun rows{own, {}};
+  for (auto layer = run.rbegin(); layer != run.rend(); ++layer) {
+    rows.computed.push_back(rows.held);
+    rows.held = unite(rows.held, needed_rows(masks[*layer], rows.held));
   }
-  std::reverse(run.computed.begin(), run.computed.end());
-  return run;
+  std::reverse(rows.computed.begin(), rows.computed.end());
+  return rows;
 }
 
 }  // namespace annulus

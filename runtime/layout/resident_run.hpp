@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "runtime/layout/mask.hpp"
@@ -17,7 +18,7 @@ struct ResidentRun {
   std::vector<RowSet> computed;  ///< by layer; the last one computes the shard alone
 };
 
-/// `masks`: of the run's layers, first to last. `own`: the rank's shard.
-ResidentRun resident_run(const std::vector<Mask>& masks, const RowSet& own);
+/// masks[run[i]] is the mask of the run's layer i. `own`: the rank's shard.
+ResidentRun resident_run(const std::vector<Mask>& masks, const std::vector<std::size_t>& run, const RowSet& own);
 
 }  // namespace annulus

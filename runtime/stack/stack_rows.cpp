@@ -16,32 +16,43 @@ constexpr std::array<std::pair<LocalHalo, std::string_view>, 3> names{{{LocalHal
                                                                       {LocalHalo::resident, "resident"},
                                                                       {LocalHalo::exchange, "exchange"}}};
 
-/// The variants of the local layers that follow each other from `layer` on.
-std::vector<std::size_t> run_at(const ModelSpec& model, const LayerVariants& variants, std::int64_t layer) {
-  std::vector<std::size_t> run;
-  for (; layer < model.layers && model.kind(layer) == LayerKind::local; ++layer) run.push_back(variants.of(layer));
-  return run;
-}
+/// Variants of the local layers that follow each other, first to last.
+using RunOfLayers = std::vector<std::size_t>;
 
-/// The different runs that a model has.
-std::set<std::vector<std::size_t>> runs_of(const ModelSpec& model, const LayerVariants& variants) {
-  std::set<std::vector<std::size_t>> runs;
-  for (std::int64_t layer = 0; layer < model.layers; ++layer) {
-    std::vector<std::size_t> run = run_at(model, variants, layer);
-    if (run.empty()) continue;
-    layer += static_cast<std::int64_t>(run.size());
-    runs.insert(std::move(run));
+/// The runs of local layers of a model.
+class LocalRuns {
+ public:
+  explicit LocalRuns(const ModelSpec& model) : model_(model), variants_(model) {
+    for (const LayerSpec& layer : variants_.specs()) {
+      masks_.emplace_back(layer.attention.mask, layer.attention.seq_q, layer.attention.seq_k);
+    }
   }
-  return runs;
-}
 
-Mask mask_of(const LayerSpec& layer) { return {layer.attention.mask, layer.attention.seq_q, layer.attention.seq_k}; }
+  const std::vector<Mask>& masks() const { return masks_; }  ///< by variant
+  /// The one that begins at `layer`; empty at a global layer.
+  RunOfLayers at(std::int64_t layer) const {
+    RunOfLayers run;
+    for (; layer < model_.layers && model_.kind(layer) == LayerKind::local; ++layer) run.push_back(variants_.of(layer));
+    return run;
+  }
+  /// All that differ.
+  std::set<RunOfLayers> all() const {
+    std::set<RunOfLayers> runs;
+    for (std::int64_t layer = 0; layer < model_.layers; ++layer) {
+      RunOfLayers run = at(layer);
+      if (run.empty()) continue;
+      layer += static_cast<std::int64_t>(run.size());
+      runs.insert(std::move(run));
+    }
+    return runs;
+  }
+  ResidentRun rows(const RunOfLayers& run, const RowSet& own) const { return resident_run(masks_, run, own); }
 
-ResidentRun rows_of_run(const LayerVariants& variants, const std::vector<std::size_t>& run, const RowSet& own) {
-  std::vector<Mask> masks;
-  for (const std::size_t variant : run) masks.push_back(mask_of(variants.specs()[variant]));
-  return resident_run(masks, own);
-}
+ private:
+  const ModelSpec& model_;
+  LayerVariants variants_;
+  std::vector<Mask> masks_;
+};
 
 /// Why local layers of this model cannot do without communication, or empty.
 std::string obstacle(const ModelSpec& model, LayoutSpec layout) {
@@ -58,18 +69,26 @@ constexpr double assumed_flops_per_second = 50e9;
 constexpr double assumed_bytes_per_second = 5e9;
 constexpr double assumed_message_seconds = 20e-6;
 
-/// Of one row through a layer: projections and attention to the keys that a row sees on average.
-double row_seconds(const ModelSpec& model, const LayerSpec& layer) {
-  const Mask mask = mask_of(layer);
-  const double keys = static_cast<double>(mask.visible_pairs()) / static_cast<double>(mask.seq_q());
+/// Of some queries, evenly spread: an estimate is all that is wanted.
+double keys_per_row(const Mask& mask) {
+  constexpr std::int64_t most_samples = 1024;
+  const std::int64_t samples = std::min(most_samples, mask.seq_q());
+  double keys = 0;
+  for (std::int64_t i = 0; i < samples; ++i) {
+    keys += static_cast<double>(mask.visible_keys(mask.seq_q() / samples * i).count());
+  }
+  return keys / static_cast<double>(samples);
+}
+
+/// Of one row through a layer: projections and attention.
+double row_seconds(const ModelSpec& model, const Mask& mask) {
   const auto width = static_cast<double>(model.width());
   const double projections = 2 * width * static_cast<double>(model.qkv_width() + model.width());
-  return static_cast<double>(model.attention.batch) * (projections + 4 * width * keys) / assumed_flops_per_second;
+  return static_cast<double>(model.attention.batch) * (projections + 4 * width * keys_per_row(mask)) / assumed_flops_per_second;
 }
 
 /// What one rank pays in a run for rows that it does not own, if they stay, ...
-double resident_seconds(const std::vector<double>& row_seconds, const std::vector<std::size_t>& run,
-                        const ResidentRun& rows) {
+double resident_seconds(const std::vector<double>& row_seconds, const RunOfLayers& run, const ResidentRun& rows) {
   double seconds = 0;
   for (std::size_t i = 0; i < run.size(); ++i) {
     const auto extra = static_cast<double>(rows.computed[i].rows() - rows.computed.back().rows());
@@ -79,28 +98,28 @@ double resident_seconds(const std::vector<double>& row_seconds, const std::vecto
 }
 
 /// ... and if their keys travel in each layer.
-double exchange_seconds(const ModelSpec& model, const LayerVariants& variants, const std::vector<std::size_t>& run,
-                        const RowSet& own) {
+double exchange_seconds(const ModelSpec& model, const std::vector<Mask>& masks, const RunOfLayers& run, const RowSet& own) {
   const auto row_bytes = 2 * static_cast<double>(model.attention.batch * model.kv_width()) *
                          static_cast<double>(size_of(model.attention.dtype));
   double seconds = 0;
   for (const std::size_t variant : run) {
-    const RowSet halo = without(needed_rows(mask_of(variants.specs()[variant]), own), own);
+    const RowSet halo = without(needed_rows(masks[variant], own), own);
     seconds += assumed_message_seconds + static_cast<double>(halo.rows()) * row_bytes / assumed_bytes_per_second;
   }
   return seconds;
 }
 
-bool resident_is_cheaper(const ModelSpec& model, const LayerVariants& variants, const Layout& layout) {
+bool resident_is_cheaper(const ModelSpec& model, const Layout& layout) {
+  const LocalRuns runs(model);
   std::vector<double> rows;
-  for (const LayerSpec& layer : variants.specs()) rows.push_back(row_seconds(model, layer));
+  for (const Mask& mask : runs.masks()) rows.push_back(row_seconds(model, mask));
   double resident = 0;
   double exchange = 0;
-  for (const auto& run : runs_of(model, variants)) {
+  for (const RunOfLayers& run : runs.all()) {
     for (int rank = 0; rank < layout.ranks(); ++rank) {
       const RowSet own = layout.row_set(rank);
-      resident = std::max(resident, resident_seconds(rows, run, rows_of_run(variants, run, own)));
-      exchange = std::max(exchange, exchange_seconds(model, variants, run, own));
+      resident = std::max(resident, resident_seconds(rows, run, runs.rows(run, own)));
+      exchange = std::max(exchange, exchange_seconds(model, runs.masks(), run, own));
     }
   }
   return resident <= exchange;
@@ -127,7 +146,7 @@ LocalHalo resolve(LocalHalo wanted, const ModelSpec& model, LayoutSpec layout, i
     throw UsageError("local layers with a resident halo do not go with " + why_not + "; try --local-halo exchange");
   }
   const Layout shards(layout.kind, model.attention.seq_q, ranks, layout.stripe);
-  const bool resident = why_not.empty() && resident_is_cheaper(model, LayerVariants(model), shards);
+  const bool resident = why_not.empty() && resident_is_cheaper(model, shards);
   return resident ? LocalHalo::resident : LocalHalo::exchange;
 }
 
@@ -136,16 +155,16 @@ StackRows::StackRows(const ModelSpec& model, LayoutSpec spec, int rank, int rank
   const Layout layout(spec.kind, model.attention.seq_q, ranks, spec.stripe);
   own_ = layout.row_set(rank);
   if (halo != LocalHalo::resident) return;
-  const LayerVariants variants(model);
+  const LocalRuns runs(model);
   for (std::int64_t layer = 0; layer < model.layers; ++layer) {
-    const std::vector<std::size_t> masks = run_at(model, variants, layer);
-    if (masks.empty()) continue;
-    std::unique_ptr<Run>& run = runs_[masks];
+    const RunOfLayers layers = runs.at(layer);
+    if (layers.empty()) continue;
+    std::unique_ptr<Run>& run = runs_[layers];
     if (!run) {
-      const auto needed = [&](int r) { return rows_of_run(variants, masks, layout.row_set(r)).held; };
-      run = std::make_unique<Run>(Run{rows_of_run(variants, masks, own_), halo_plan(layout, rank, needed)});
+      const auto needed = [&](int r) { return runs.rows(layers, layout.row_set(r)).held; };
+      run = std::make_unique<Run>(Run{runs.rows(layers, own_), halo_plan(layout, rank, needed)});
     }
-    for (std::size_t i = 0; i < masks.size(); ++i, ++layer) places_[static_cast<std::size_t>(layer)] = {run.get(), i};
+    for (std::size_t i = 0; i < layers.size(); ++i, ++layer) places_[static_cast<std::size_t>(layer)] = {run.get(), i};
   }
 }
 
@@ -164,13 +183,11 @@ std::int64_t StackRows::most_rows() const {
 
 std::int64_t most_held_rows(const ModelSpec& model, LayoutSpec spec, int ranks, LocalHalo resolved) {
   const Layout layout(spec.kind, model.attention.seq_q, ranks, spec.stripe);
-  const LayerVariants variants(model);
-  const auto runs = resolved == LocalHalo::resident ? runs_of(model, variants) : std::set<std::vector<std::size_t>>{};
   std::int64_t most = layout.max_rows();
-  for (const auto& run : runs) {
-    for (int rank = 0; rank < ranks; ++rank) {
-      most = std::max(most, rows_of_run(variants, run, layout.row_set(rank)).held.rows());
-    }
+  if (resolved != LocalHalo::resident) return most;
+  const LocalRuns runs(model);
+  for (const RunOfLayers& run : runs.all()) {
+    for (int rank = 0; rank < ranks; ++rank) most = std::max(most, runs.rows(run, layout.row_set(rank)).held.rows());
   }
   return most;
 }
