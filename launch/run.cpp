@@ -19,6 +19,7 @@
 #include "launch/run_saver.hpp"
 #include "launch/run_text.hpp"
 #include "launch/table.hpp"
+#include "launch/trace_file.hpp"
 #include "runtime/checkpoint/tensor_file.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/stack/digest.hpp"
@@ -36,7 +37,7 @@ class Run {
   Run(const Communicator& world, const RunOptions& options, const Plan& plan, const RunInput* input);
   void forward();
   void backward();
-  void finish(const ReportFile& file);
+  void finish(const ReportFile& file, const TraceFile& trace);
 
  private:
   Execution execution();
@@ -44,7 +45,7 @@ class Run {
   void gather_lines();
   void print_header() const;
   void print_resumed() const;
-  void print_summary(const Report& report) const;
+  void print_summary(const Report& report, const ActivitySeconds& ranks) const;
   Report report() const;
   Json json(const Report& report) const;
   std::string digest_of(std::span<const std::byte> rows, DType dtype) const;
@@ -58,6 +59,7 @@ class Run {
   const Communicator& world_;
   const RunOptions& options_;
   const Plan& plan_;
+  Timeline timeline_;
   std::optional<TensorWriter> output_;
   ProgressLine progress_;
   std::string doing_;  ///< "layer 1/2 forward"
@@ -76,6 +78,7 @@ Run::Run(const Communicator& world, const RunOptions& options, const Plan& plan,
     : world_(world),
       options_(options),
       plan_(plan),
+      timeline_(options.trace.empty() ? Timeline::Keep::sums : Timeline::Keep::spans),
       progress_(world),
       stack_(world, plan.shape.layout, plan.model, execution(), plan.shape.direction, plan.shape.local_halo) {
   const AttentionSpec& shape = plan.model.attention;
@@ -112,7 +115,8 @@ Execution Run::execution() {
   const auto on_step = [this](int step, int steps) {
     progress_.show(fmt::format("{}, step {}/{}", doing_, step + 1, steps));
   };
-  return {.backend = chosen.backend, .exchange = chosen.exchange, .threads = chosen.threads, .on_step = on_step};
+  return {.backend = chosen.backend, .exchange = chosen.exchange, .threads = chosen.threads, .on_step = on_step,
+          .timeline = &timeline_};
 }
 
 void Run::show(const std::string& what) {
@@ -126,10 +130,14 @@ void Run::forward() {
   const auto observe = [&](const stack::LayerView& view) {
     if (verifier_) {
       show("verification");
+      const Timed span(&timeline_, Activity::other, "verification");
       errors_.push_back(verifier_->check(view));
     }
     ++layers_done_;
-    if (saver_) saver_->layer_done(stack_, layers_done_, plan_.model.layers);
+    if (saver_) {
+      const Timed span(&timeline_, Activity::files, "checkpoint");
+      saver_->layer_done(stack_, layers_done_, plan_.model.layers);
+    }
     show("forward");
   };
   stack_.forward(observe, layers_done_);
@@ -173,12 +181,16 @@ void Run::write_output() {
   output_->write(parts);
 }
 
-void Run::finish(const ReportFile& file) {
-  if (output_) write_output();
+void Run::finish(const ReportFile& file, const TraceFile& trace) {
+  if (output_) {
+    const Timed span(&timeline_, Activity::files, "output");
+    write_output();
+  }
   gather_lines();
   const Report done = report();
   file.write(world_, json(done));
-  print_summary(done);
+  trace.write(world_, timeline_);
+  print_summary(done, activity_seconds(world_, timeline_));
 }
 
 Report Run::report() const {
@@ -244,7 +256,7 @@ void Run::print_header() const {
   std::fflush(stdout);
 }
 
-void Run::print_summary(const Report& report) const {
+void Run::print_summary(const Report& report, const ActivitySeconds& ranks) const {
   if (!talks()) return;
   const auto peak = *std::max_element(report.peak_rss_bytes.begin(), report.peak_rss_bytes.end());
   std::vector<std::pair<std::string, std::string>> facts{
@@ -255,11 +267,14 @@ void Run::print_summary(const Report& report) const {
                                                report.verify->rows, report.verify->max_abs_error,
                                                report.verify->max_rel_error));
   }
+  facts.emplace_back("time of ranks", activity_text(ranks));
   facts.emplace_back("digest", digest_);
   if (gradient_digest_) facts.emplace_back("gradient digest", *gradient_digest_);
   if (!options_.output.empty()) facts.emplace_back("written", options_.output);
+  if (!options_.trace.empty()) facts.emplace_back("trace", options_.trace);
   if (saver_) facts.emplace_back("saved", saves_text(saver_->saves()));
   fmt::print("\n{}\n{}", layers_table(plan_.model, lines_), facts_text(facts));
+  if (!options_.trace.empty()) fmt::print("\n{}", activity_table(ranks));
 }
 
 ExitCode print_dry_run(const Communicator& world, const RunOptions& options, const Plan& plan) {
@@ -281,9 +296,10 @@ ExitCode run(const Communicator& world, const RunOptions& options) {
   together(world, [&] {
     const NamedFile output{"--output", options.output};
     const NamedFile report{"--report", options.attention.report};
+    const NamedFile trace{"--trace", options.trace};
     for (const NamedFile& read : {NamedFile{"--input", dataset_name(options.input).path},
                                   NamedFile{"--cu-seqlens", dataset_name(options.cu_seqlens).path}}) {
-      check_distinct(std::array{read, output, report});
+      check_distinct(std::array{read, output, report, trace});
     }
   });
   std::optional<RunInput> input;
@@ -297,10 +313,11 @@ ExitCode run(const Communicator& world, const RunOptions& options) {
   check_memory(world, stack::total_bytes(plan.memory),
                fmt::format("a run over {} tokens", plan.model.attention.seq_q));
   const ReportFile report_file(world, options.attention.report);
+  const TraceFile trace_file(world, options.trace);
   Run work(world, options, plan, opened);
   work.forward();
   if (options.attention.backward) work.backward();
-  work.finish(report_file);
+  work.finish(report_file, trace_file);
   return ExitCode::done;
 }
 

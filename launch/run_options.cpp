@@ -84,6 +84,8 @@ std::unique_ptr<Options> declare(RunOptions& target) {
   add_model_options(*options, target.model);
   options->size("verify", "ROWS", target.verify_rows, 1, "recompute this many rows of each forward layer in f64");
   options->text("output", "FILE.h5", target.output, "write the final activations as /x [batch, seq, width], with --backward the gradient of the input as /dx, too");
+  options->text("trace", "FILE.json", target.trace,
+                "write what every rank did when, for ui.perfetto.dev or chrome://tracing");
   options->flag("dry-run", target.dry_run, "print the plan and the memory of a rank, do nothing");
   add_mask_options(*options, target.attention, MaskDefault::causal);
   options->value(
@@ -97,7 +99,6 @@ std::unique_ptr<Options> declare(RunOptions& target) {
       "local layers sends nothing; or each layer fetches them");
   add_execution_options(*options, target.attention);
   add_checkpoint_options(*options, target);
-  options->later({"trace"});
   return options;
 }
 
@@ -109,9 +110,10 @@ void check(const RunOptions& options) {
   if (options.attention.dtype == DType::f64) {
     throw UsageError("--dtype f64 is not for run (its projections are f32); try f32, bf16 or f16");
   }
-  const bool leaves_files = !options.attention.report.empty() || !options.output.empty() || !options.checkpoint.empty();
+  const bool leaves_files = !options.attention.report.empty() || !options.output.empty() || !options.checkpoint.empty() ||
+                            !options.trace.empty();
   if (options.dry_run && leaves_files) {
-    throw UsageError("--dry-run does no work, so it has nothing for --report, --output or --checkpoint; try without one of them");
+    throw UsageError("--dry-run does no work, so it has nothing for --report, --output, --trace or --checkpoint; try without one of them");
   }
   if (options.time_limit_seconds > 0 && options.checkpoint.empty()) {
     throw UsageError("--time-limit without --checkpoint (what is computed until then would be lost); try --checkpoint DIR");

@@ -22,6 +22,7 @@ struct RunOptions {
   std::string cu_seqlens;    ///< FILE.h5:/dataset of the documents' bounds; empty: beside the input, if there
   std::int64_t verify_rows = 0;  ///< 0: no verification
   std::string output;            ///< empty: none
+  std::string trace;             ///< empty: none
   bool dry_run = false;
   std::string checkpoint;             ///< folder of generations; empty: none
   std::int64_t checkpoint_every = 1;  ///< layers

@@ -22,6 +22,8 @@ struct RingAttention::Impl {
 
   template <class Call>
   void begin(Direction direction, const Call& call);
+  template <class Work>
+  void open_together(Work&& work);
   template <class Call>
   void prepare(Direction direction, const Call& call);
   template <class Attend>
@@ -74,15 +76,24 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
 /// Collective. Opens a call: the ranks agree that all make the same one, with valid arguments, and have room for it.
 template <class Call>
 void RingAttention::Impl::begin(Direction direction, const Call& call) {
+  const Timed span(execution.timeline, Activity::agreement, "agree on the call");
   const Verdict valid = verdict_of([&] { check_call(plan->spec(), plan->q_rows(), plan->k_rows(), call); });
   agree_on_settings(comm, call_hash(settings, direction, calls++), "which call comes next", valid);
   pairs = 0;
   if (!halo) exchange->begin(plan->sizes(*table, direction));
 }
 
+/// Collective. What a rank does alone before anything travels: if it fails on one, no rank goes on.
+template <class Work>
+void RingAttention::Impl::open_together(Work&& work) {
+  const Timed span(execution.timeline, Activity::agreement, "agree to begin");
+  together(comm, std::forward<Work>(work));
+}
+
 /// Packs this rank's block where the ring takes it from, or makes room for a halo. Local.
 template <class Call>
 void RingAttention::Impl::prepare(Direction direction, const Call& call) {
+  const Timed span(execution.timeline, Activity::compute, halo ? "room for a halo" : "pack");
   if (halo) return halo->reserve(direction);
   table->pack(plan->block_shape(ring.rank), direction, call.k, call.v, exchange->own_block(), *workers);
 }
@@ -92,12 +103,20 @@ template <class Attend>
 void RingAttention::Impl::rotate(Attend&& attend) {
   for (int step = 0; step < ring.size; ++step) {
     const int owner = ring.owner_at(step);
+    const std::uint64_t sent = exchange->traffic().bytes;
     exchange->start(step);
-    const BlockMask mask = plan->visible(owner);
-    const std::vector<std::int64_t> positions = plan->key_positions(owner);
-    attend(step, kernels::Block{plan->block_shape(owner), exchange->block(step), positions}, mask);
-    exchange->finish(step);
-    pairs += mask.pairs;
+    {
+      const Timed span(execution.timeline, Activity::compute, "block of rank", owner);
+      const BlockMask mask = plan->visible(owner);
+      const std::vector<std::int64_t> positions = plan->key_positions(owner);
+      attend(step, kernels::Block{plan->block_shape(owner), exchange->block(step), positions}, mask);
+      pairs += mask.pairs;
+    }
+    {
+      Timed span(execution.timeline, Activity::communication, "wait for the next block");
+      exchange->finish(step);
+      span.set_bytes(exchange->traffic().bytes - sent);
+    }
     if (execution.on_step) execution.on_step(step, ring.size);
   }
 }
@@ -115,8 +134,10 @@ void RingAttention::Impl::attend_ring(const BackwardCall& call, kernels::Backwar
   const Progress progress = [this] { exchange->poll(); };
   rotate([&](int step, const kernels::Block& block, const BlockMask& mask) {
     if (mask.pairs > 0) pass.attend(block, mask.view(), exchange->share(step), progress);
+    const Timed span(execution.timeline, Activity::communication, "add to the gradients that came along");
     exchange->add_share(step, mask.pairs == 0);
   });
+  const Timed span(execution.timeline, Activity::communication, "gradients come home");
   table->unpack_gradient(plan->block_shape(ring.rank), exchange->home(), call.dk, call.dv);
 }
 
@@ -150,7 +171,7 @@ void RingAttention::forward(const ForwardCall& call) {
   const double started = MPI_Wtime();
   self.begin(Direction::forward, call);
   std::unique_ptr<kernels::ForwardPass> pass;
-  together(self.comm, [&] {
+  self.open_together([&] {
     pass = self.table->forward(self.plan->problem(call.sink), call.q, self.resources());
     self.prepare(Direction::forward, call);
   });
@@ -159,6 +180,7 @@ void RingAttention::forward(const ForwardCall& call) {
     if (self.execution.on_step) self.execution.on_step(0, 1);
   } else {
     self.attend_ring(*pass);
+    const Timed span(self.execution.timeline, Activity::compute, "finish");
     pass->finish(call.out, call.lse);
   }
   self.report(Direction::forward, started);
@@ -169,7 +191,7 @@ void RingAttention::backward(const BackwardCall& call) {
   const double started = MPI_Wtime();
   self.begin(Direction::backward, call);
   std::unique_ptr<kernels::BackwardPass> pass;
-  together(self.comm, [&] {
+  self.open_together([&] {
     const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
     pass = self.table->backward(self.plan->problem(call.sink), inputs, self.resources());
     self.prepare(Direction::backward, call);
@@ -180,9 +202,13 @@ void RingAttention::backward(const BackwardCall& call) {
     if (self.execution.on_step) self.execution.on_step(0, 1);
   } else {
     self.attend_ring(call, *pass);
+    const Timed span(self.execution.timeline, Activity::compute, "finish");
     pass->finish(call.dq, dsink);
   }
-  self.comm.sum(dsink);
+  {
+    const Timed span(self.execution.timeline, Activity::agreement, "sum of dsink");
+    self.comm.sum(dsink);
+  }
   std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
   self.report(Direction::backward, started);
 }

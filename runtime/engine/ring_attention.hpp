@@ -12,6 +12,7 @@
 
 #include "kernels/kernel_table.hpp"
 #include "runtime/comm/communicator.hpp"
+#include "runtime/comm/timeline.hpp"
 #include "runtime/exchange/exchange_kind.hpp"
 #include "runtime/layout/layout.hpp"
 #include "runtime/layout/mask.hpp"
@@ -46,6 +47,7 @@ struct Execution {
   ExchangeKind exchange = ExchangeKind::automatic;
   int threads = 0;                              ///< of this rank; 0: its share of the node's cores
   std::function<void(int step, int steps)> on_step{};  ///< called on this rank after each ring step; may be empty
+  Timeline* timeline = nullptr;                 ///< notes what this rank does when, if any; outlives what uses it
 };
 
 /// Rows of this rank's shards: q_layout().rows(rank) queries, k_layout().rows(rank) keys.

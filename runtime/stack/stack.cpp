@@ -64,6 +64,7 @@ std::byte* bytes(const Buffer<float>& buffer) { return reinterpret_cast<std::byt
 Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const Execution& execution,
              kernels::Direction direction, LocalHalo local_halo)
     : comm_(comm),
+      timeline_(execution.timeline),
       model_(checked(std::move(model))),
       direction_(direction),
       local_halo_(resolve(local_halo, model_, layout, comm.size())),
@@ -123,12 +124,15 @@ Stack::OwnCost& Stack::open_cost(std::int64_t layer, kernels::Direction directio
 void Stack::forward(const ForwardObserver& observe, std::int64_t begin) {
   for (std::int64_t layer = begin; layer < model_.layers; ++layer) {
     const Stopwatch watch;
+    const Timed span(timeline_, Activity::other, "forward layer", layer);
     open_cost(layer, kernels::Direction::forward);
     layer_rows_.hold(rows_.held(layer));
-    const LayerWeights weights = layer_weights(model_, layer, workers_);
-    layer_rows_.before_attention(model_.kind(layer), weights, x(layer).data(), qkv_);
+    const LayerWeights weights = compute("weights", [&] { return layer_weights(model_, layer, workers_); });
+    compute("norm, q, k, v", [&] { layer_rows_.before_attention(model_.kind(layer), weights, x(layer).data(), qkv_); });
     attend(layer, weights);
-    layer_rows_.after_attention(weights, x(layer).data(), out(layer).data(), x(layer + 1).data());
+    compute("projection, residual", [&] {
+      layer_rows_.after_attention(weights, x(layer).data(), out(layer).data(), x(layer + 1).data());
+    });
     costs_.back().seconds = watch.seconds();
     if (observe) {
       observe({layer, rows_.held(layer), weights, x(layer).data(), qkv_, out(layer).data(), lse(layer).data(),
@@ -170,11 +174,13 @@ void Stack::enter(std::int64_t layer) {
   const std::int64_t row_bytes = model_.width() * static_cast<std::int64_t>(size_of(spec.dtype));
   std::byte* const data = x(layer).data();
   if (!rows_.opens_run(layer)) return narrow(data, spec.batch, row_bytes, from, to);
+  Timed span(timeline_, Activity::communication, "halo of x");
   HaloExchange& exchange = exchange_of(layer);
   exchange.start(HaloExchange::Way::fetch, std::array<ConstTensorView, 1>{rows_view(data, spec.dtype, from)}, from);
   widen(data, spec.batch, row_bytes, from, to);
   exchange.finish(std::array<TensorView, 1>{rows_view(data, spec.dtype, to)}, to);
   costs_.back().halo = exchange.take_traffic();
+  span.set_bytes(costs_.back().halo.bytes);
 }
 
 /// The attention of a resident local layer, told which rows it keeps.
@@ -187,7 +193,8 @@ Stack::Resident& Stack::resident_of(std::int64_t layer) {
     return found->second;
   }
   const AttentionSpec& spec = variants_.specs()[variant].attention;
-  const Execution execution{.backend = std::string(ring().backend()), .threads = ring().threads()};
+  const Execution execution{
+      .backend = std::string(ring().backend()), .threads = ring().threads(), .timeline = timeline_};
   const std::int64_t pairs = block_mask(Mask(spec.mask, spec.seq_q, spec.seq_k), rows_.own(), rows_.own(), held).pairs;
   return residents_.emplace(variant, Resident{LocalAttention(spec, rows, execution), pairs}).first->second;
 }
@@ -227,15 +234,20 @@ void Stack::backward(const std::function<void(std::int64_t)>& observe) {
   ANNULUS_EXPECT(keeps_all());
   for (std::int64_t layer = model_.layers; layer-- > 0;) {
     const Stopwatch watch;
+    const Timed span(timeline_, Activity::other, "backward layer", layer);
     open_cost(layer, kernels::Direction::backward);
     const RowSet& held = rows_.held(layer);
     layer_rows_.hold(held);
     enter_backward(layer);
-    const LayerWeights weights = layer_weights(model_, layer, workers_);
-    layer_rows_.before_attention(model_.kind(layer), weights, x(layer).data(), qkv_);
-    layer_rows_.after_attention_backward(weights, dx_.data(), dout_.data());
+    const LayerWeights weights = compute("weights", [&] { return layer_weights(model_, layer, workers_); });
+    compute("norm, q, k, v again", [&] {
+      layer_rows_.before_attention(model_.kind(layer), weights, x(layer).data(), qkv_);
+    });
+    compute("gradient of projection", [&] { layer_rows_.after_attention_backward(weights, dx_.data(), dout_.data()); });
     attend_backward(layer, weights);
-    layer_rows_.before_attention_backward(model_.kind(layer), weights, x(layer).data(), qkv_gradient_, dx_.data());
+    compute("gradient of q, k, v, norm", [&] {
+      layer_rows_.before_attention_backward(model_.kind(layer), weights, x(layer).data(), qkv_gradient_, dx_.data());
+    });
     if (rows_.opens_run(layer)) leave_backward(layer);
     costs_.back().seconds = watch.seconds();
     if (observe) observe(layer);
@@ -251,12 +263,14 @@ void Stack::enter_backward(std::int64_t layer) {
 
 /// The gradients of a run's halo rows go home; dx is the shard's again.
 void Stack::leave_backward(std::int64_t layer) {
+  Timed span(timeline_, Activity::communication, "gradients of the halo");
   const RowSet& held = rows_.held(layer);
   const TensorView dx = rows_view(bytes(dx_), DType::f32, held);
   HaloExchange& exchange = exchange_of(layer);
   exchange.start(HaloExchange::Way::home, std::array<ConstTensorView, 1>{dx}, held);
   exchange.finish(std::array<TensorView, 1>{dx}, held);
   costs_.back().halo = exchange.take_traffic();
+  span.set_bytes(costs_.back().halo.bytes);
   const std::int64_t row_bytes = model_.width() * static_cast<std::int64_t>(sizeof(float));
   narrow(bytes(dx_), model_.attention.batch, row_bytes, held, rows_.own());
 }

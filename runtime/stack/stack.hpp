@@ -114,6 +114,12 @@ class Stack {
   std::span<std::byte> first(const Buffer<std::byte>& x, const RowSet& rows) const {
     return x.span().first(elements(rows, model_.width()) * size_of(model_.attention.dtype));
   }
+  /// Runs work of this rank alone.
+  template <class Work>
+  auto compute(const char* name, Work&& work) {
+    const Timed span(timeline_, Activity::compute, name);
+    return work();
+  }
   void allocate();
   HaloExchange& exchange_of(std::int64_t layer);
   void enter(std::int64_t layer);
@@ -137,6 +143,7 @@ class Stack {
   OwnCost& open_cost(std::int64_t layer, kernels::Direction direction);
 
   const Communicator& comm_;
+  Timeline* timeline_;
   ModelSpec model_;
   kernels::Direction direction_;
   LocalHalo local_halo_;

@@ -261,6 +261,54 @@ TEST(Run, WritesTheGradientOfItsInput) {
             fmt::format("{:016x}", XXH64(stored.data(), stored.size() * sizeof(float), 0)));
 }
 
+/// Spans of one rank, by begin; of two that begin together the longer first.
+std::vector<Json> spans_of(const Json& trace, int rank) {
+  std::vector<Json> spans;
+  for (const Json& event : trace.at("traceEvents")) {
+    if (event.at("ph") == "X" && event.at("pid") == rank) spans.push_back(event);
+  }
+  std::stable_sort(spans.begin(), spans.end(), [](const Json& a, const Json& b) {
+    return std::pair(a.at("ts").get<double>(), -a.at("dur").get<double>()) <
+           std::pair(b.at("ts").get<double>(), -b.at("dur").get<double>());
+  });
+  return spans;
+}
+
+TEST(Run, TracesEveryRankOnOneClock) {
+  const Folder folder;
+  const Outcome outcome = run_program(
+      3, run_words(write_text(folder, "text", 500), {"--layers", "2", "--exchange", "messages", "--trace",
+                                                     folder / "trace.json", "--report", folder / "report.json"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("waiting for ranks"), std::string::npos) << outcome.out;
+  const Json trace = read_json(folder / "trace.json");
+  std::int64_t bytes = 0;
+  double last_begin = 0;
+  for (int rank = 0; rank < 3; ++rank) {
+    const std::vector<Json> spans = spans_of(trace, rank);
+    std::multiset<std::string> names;
+    std::vector<double> open;  // ends of the spans around the next one
+    for (const Json& span : spans) {
+      constexpr double rounding = 2e-3;  // microseconds, two roundings to three digits
+      const double begin = span.at("ts");
+      const double end = begin + span.at("dur").get<double>();
+      while (!open.empty() && open.back() <= begin + rounding) open.pop_back();
+      EXPECT_TRUE(open.empty() || end <= open.back() + rounding) << span.dump() << " ends after what holds it";
+      open.push_back(end);
+      names.insert(span.at("name"));
+      if (span.contains("args")) bytes += span.at("args").at("bytes").get<std::int64_t>();
+      last_begin = std::max(last_begin, begin);
+    }
+    for (const char* name : {"forward layer 0", "forward layer 1"}) EXPECT_EQ(names.count(name), 1U) << name;
+    for (const char* name : {"block of rank 0", "block of rank 1", "block of rank 2"}) EXPECT_EQ(names.count(name), 2U) << name;
+    EXPECT_LT(spans.front().at("ts").get<double>(), last_begin) << "all ranks ran at the same time";
+  }
+  std::int64_t sent = 0;
+  const Json report = read_json(folder / "report.json");
+  for (const Json& layer : report.at("layers")) sent += layer.at("bytes_sent").get<std::int64_t>();
+  EXPECT_EQ(bytes, sent);
+}
+
 TEST(Run, SendsTheRowsThatGlobalTokensNeedAndNoBlocks) {
   const Folder folder;
   const std::string input = write_text(folder, "text", 700);
@@ -391,7 +439,9 @@ const std::vector<BadRun> bad_runs{
     {"checkpoint_in_a_file", {"run", "--input", "TEXT", "--checkpoint", "EMPTY"}, 4, "EMPTY"},
     {"resume_from_nothing", {"run", "--resume", "FOLDER"}, 3, "no complete generation"},
     {"resume_from_a_file", {"run", "--resume", "EMPTY"}, 3, "EMPTY"},
-    {"trace", {"run", "--input", "TEXT", "--trace", "t"}, 2, "--trace is not supported yet"},
+    {"trace_over_input", {"run", "--input", "TEXT", "--trace", "TEXT"}, 2, "--input and --trace are the same file"},
+    {"trace_folder", {"run", "--input", "TEXT", "--trace", "/no/such/folder/t.json"}, 4, "/no/such/folder"},
+    {"dry_trace", {"run", "--input", "TEXT", "--dry-run", "--trace", "t.json"}, 2, "--dry-run does no work"},
     {"no_local_layers", {"run", "--input", "TEXT", "--local-halo", "resident"}, 2, "--local-halo resident"},
     {"striped_halo",
      {"run", "--input", "TEXT", "--sliding-window", "4", "--local-halo", "resident", "--layout", "striped"},
