@@ -221,7 +221,7 @@ Report Run::report() const {
     verify.max_abs_error = std::max(verify.max_abs_error, errors ? errors->max_abs_error : 0);
     verify.max_rel_error = std::max(verify.max_rel_error, errors ? errors->max_rel_error : 0);
   }
-  if (verifier_) report.verify = verify;
+  if (!errors_.empty()) report.verify = verify;
   return report;
 }
 
@@ -322,7 +322,9 @@ ExitCode run(const Communicator& world, const RunOptions& options) {
 }
 
 Job parse(std::span<const std::string> arguments) {
-  return [options = parse_run_options(arguments)](const Communicator& world) { return run(world, options); };
+  RunOptions options = parse_run_options(arguments);
+  if (!options.checkpoint.empty()) listen_for_stop();
+  return [options = std::move(options)](const Communicator& world) { return run(world, options); };
 }
 
 }  // namespace

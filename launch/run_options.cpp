@@ -14,6 +14,7 @@
 #include "launch/numbers.hpp"
 #include "launch/run_input.hpp"
 #include "launch/run_saver.hpp"
+#include "runtime/checkpoint/generation_folder.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -115,6 +116,14 @@ void check(const RunOptions& options) {
   if (options.dry_run && leaves_files) {
     throw UsageError("--dry-run does no work, so it has nothing for --report, --output, --trace or --checkpoint; try without one of them");
   }
+  if (checkpoint::is_generation_path(options.checkpoint)) {
+    throw UsageError(fmt::format("--checkpoint '{}' looks like one save (it is to hold many, and could not be resumed); try "
+                                 "another name",
+                                 options.checkpoint));
+  }
+  if (options.time_limit_seconds > 0 && options.attention.backward) {
+    throw UsageError("--time-limit with --backward (a run with gradients cannot be resumed); try without one of them");
+  }
   if (options.time_limit_seconds > 0 && options.checkpoint.empty()) {
     throw UsageError("--time-limit without --checkpoint (what is computed until then would be lost); try --checkpoint DIR");
   }
@@ -142,6 +151,21 @@ bool same_value(const std::string& a, const std::string& b) {
     }
   };
   return a == b || (size(a) && size(a) == size(b));
+}
+
+/// A checkpoint is not trusted: its words may define a run, but not say where it reads or writes. Throws InputError.
+void check_saved(const SavedRun& saved, const std::string& folder) {
+  try {
+    RunOptions alone;
+    const std::unique_ptr<Options> options = declare(alone);
+    for (const Options::Given& word : options->given(saved.arguments)) {
+      if (!is_defining(word)) throw UsageError(fmt::format("--{} does not belong to what a run is", word.name));
+    }
+    options->parse(saved.arguments);
+    check(alone);
+  } catch (const UsageError& error) {
+    refuse_to_resume(folder, fmt::format("its plan is not that of a run: {}", error.what()));
+  }
 }
 
 /// A resumed run is defined by what it was; saying so again is fine, saying otherwise is not.
@@ -175,6 +199,7 @@ RunOptions parse_run_options(std::span<const std::string> arguments) {
   std::vector<std::string> words(arguments.begin(), arguments.end());
   if (!target.resume.empty()) {
     const SavedRun saved = saved_run(target.resume);
+    check_saved(saved, target.resume);
     check_conflicts(*options, arguments, saved.arguments, target.resume);
     words = resumed_arguments(*options, arguments, saved.arguments);
     target = {};

@@ -8,6 +8,7 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/kernel_table.hpp"
+#include "launch/run_saver.hpp"
 #include "runtime/comm/placement.hpp"
 
 namespace annulus::launch {
@@ -55,10 +56,20 @@ LayoutKind chosen_layout(const RunOptions& options, const stack::ModelSpec& mode
   return options.attention.layout.value_or(uneven ? LayoutKind::zigzag : LayoutKind::contiguous);
 }
 
+/// A resumed model is that of a checkpoint: if it is none, the file is at fault.
+stack::ModelSpec checked_model(const RunOptions& options, const RunInput* input, const Documents& documents) {
+  try {
+    return model_for(options, input, documents);
+  } catch (const UsageError& error) {
+    if (options.resume.empty()) throw;
+    refuse_to_resume(options.resume, fmt::format("its plan is of no model: {}", error.what()));
+  }
+}
+
 }  // namespace
 
 Plan make_plan(const RunOptions& options, const RunInput* input, const Documents& documents, int ranks, int threads) {
-  Plan plan{.model = model_for(options, input, documents), .shape = {}, .cu_seqlens = documents.source, .memory = {}};
+  Plan plan{.model = checked_model(options, input, documents), .shape = {}, .cu_seqlens = documents.source, .memory = {}};
   plan.shape = {.layout = {chosen_layout(options, plan.model)},
                 .ranks = ranks,
                 .threads = threads,

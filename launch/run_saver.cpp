@@ -29,16 +29,15 @@ std::string tensor_name(std::int64_t layers_done, const std::string& tensor) {
   return fmt::format("layers/{:06}/{}", layers_done, tensor);
 }
 
-[[noreturn]] void refuse(const std::string& folder, const std::string& why) {
-  throw InputError(fmt::format("cannot resume from '{}' ({}); try another --resume, or start again", folder, why));
-}
-
 Json parsed_plan(const std::string& folder, const std::string& text) {
   const Json plan = Json::parse(text, nullptr, false);
   const bool sound = plan.is_object() && plan.contains("arguments") && plan["arguments"].is_array() &&
                      std::all_of(plan["arguments"].begin(), plan["arguments"].end(), [](const Json& word) { return word.is_string(); }) &&
-                     plan.contains("batch") && plan["batch"].is_number_integer() && plan.value("cu_seqlens", Json("")).is_string();
-  if (!sound) refuse(folder, "its plan is not that of annulus run");
+                     plan.contains("batch") && plan["batch"].is_number_integer() && plan["batch"].get<std::int64_t>() > 0 && plan.value("cu_seqlens", Json("")).is_string();
+  if (!sound) refuse_to_resume(folder, "its plan is not that of annulus run");
+  if (plan.value("backward", Json(false)) != Json(false)) {
+    refuse_to_resume(folder, "it was a run with gradients: the layers before have left nothing to differentiate");
+  }
   return plan;
 }
 
@@ -67,6 +66,12 @@ void load_input(const Communicator& world, const SavedGeneration& generation, st
 
 }  // namespace
 
+void refuse_to_resume(const std::string& folder, const std::string& why) {
+  throw InputError(fmt::format("cannot resume from '{}' ({}); try another --resume, or start again", folder, why));
+}
+
+void listen_for_stop() { std::signal(SIGUSR1, note_signal); }
+
 std::string plan_text(const RunOptions& options, const stack::ModelSpec& model, const std::string& cu_seqlens) {
   const AttentionSpec& shape = model.attention;
   Json arguments = Json::array();
@@ -76,19 +81,20 @@ std::string plan_text(const RunOptions& options, const stack::ModelSpec& model, 
   arguments.push_back(fmt::format("--seq-len={}", shape.seq_q));
   arguments.push_back(fmt::format("--dtype={}", name(shape.dtype)));
   Json plan{{"command", "run"}, {"arguments", arguments}, {"batch", shape.batch}, {"model", model_json(model, options.model.preset)}};
+  if (options.attention.backward) plan["backward"] = true;
   if (!cu_seqlens.empty()) plan["cu_seqlens"] = std::filesystem::absolute(cu_seqlens).string();
   return plan.dump();
 }
 
 SavedRun saved_run(const std::string& folder) {
-  if (checkpoint::is_generation_path(folder)) refuse(folder, "it is one save; the folder around it is wanted");
+  if (checkpoint::is_generation_path(folder)) refuse_to_resume(folder, "it is one save; the folder around it is wanted");
   for (const checkpoint::FoundGeneration& found : checkpoint::find_generations(folder)) {
     if (!found.manifest) continue;
     const Json plan = parsed_plan(folder, found.manifest->plan);
     return {plan["arguments"].get<std::vector<std::string>>(), plan["batch"].get<std::int64_t>(),
             plan.value("cu_seqlens", std::string())};
   }
-  refuse(folder, "it holds no complete generation");
+  refuse_to_resume(folder, "it holds no complete generation");
 }
 
 Resumed resume(const Communicator& world, const std::string& folder, const std::string& plan, stack::Stack& stack) {
@@ -97,8 +103,8 @@ Resumed resume(const Communicator& world, const std::string& folder, const std::
   resumed.report = checkpoint.load_newest([&](const SavedGeneration& generation) {
     const std::int64_t done = generation.notes().step;
     together(world, [&] {
-      if (!same_run(generation.notes().plan, plan)) refuse(folder, generation.path() + " is of another run");
-      if (done < 1 || done > stack.model().layers) refuse(folder, fmt::format("{} layers are done of {}", done, stack.model().layers));
+      if (!same_run(generation.notes().plan, plan)) refuse_to_resume(folder, generation.path() + " is of another run");
+      if (done < 1 || done > stack.model().layers) refuse_to_resume(folder, fmt::format("{} layers are done of {}", done, stack.model().layers));
     });
     load_input(world, generation, stack, done);
     resumed.layer = done;
@@ -113,11 +119,30 @@ RunSaver::RunSaver(const Communicator& world, const RunOptions& options, std::st
       seed_(seed),
       checkpoint_(world.raw(), options.checkpoint, {.keep = static_cast<int>(options.keep)}) {
   checkpoint_.claim();
-  stop_signalled = 0;
-  std::signal(SIGUSR1, note_signal);
+  together(world_, [&] {
+    if (world_.rank() == 0) check_folder();
+  });
 }
 
-RunSaver::~RunSaver() { std::signal(SIGUSR1, SIG_DFL); }
+/// A signal that comes too late is not to kill a run that has all but ended.
+RunSaver::~RunSaver() { std::signal(SIGUSR1, SIG_IGN); }
+
+/// What is there would be pruned as this run saves.
+void RunSaver::check_folder() const {
+  for (const checkpoint::FoundGeneration& found : checkpoint::find_generations(options_.checkpoint)) {
+    if (!found.manifest) continue;
+    if (options_.resume.empty()) {
+      throw UsageError(fmt::format("'{0}' holds saves already, such as '{1}' (a new run would prune them); try --resume {0}, or "
+                                   "another folder",
+                                   options_.checkpoint, found.path));
+    }
+    if (!same_run(found.manifest->plan, plan_)) {
+      throw UsageError(fmt::format("'{}' holds saves of another run, such as '{}' (this one would prune them); try another folder",
+                                   options_.checkpoint, found.path));
+    }
+    return;
+  }
+}
 
 /// The time limit must hold one more layer like the longest, and one more save.
 RunSaver::Wish RunSaver::agreed_wish() {
@@ -146,13 +171,16 @@ void RunSaver::save(stack::Stack& stack, std::int64_t layers_done) {
 
 void RunSaver::layer_done(stack::Stack& stack, std::int64_t layers_done, std::int64_t layers) {
   const Wish wish = layers_done < layers ? agreed_wish() : Wish::none;
-  if (wish != Wish::none || layers_done % options_.checkpoint_every == 0) save(stack, layers_done);
+  const bool tells_how_long_it_takes = options_.time_limit_seconds > 0 && saves_.empty();
+  const bool due = layers_done % options_.checkpoint_every == 0 || tells_how_long_it_takes;
+  if (wish != Wish::none || due) save(stack, layers_done);
   layer_began_ = seconds();
   if (wish == Wish::none) return;
+  const std::string next = options_.attention.backward ? "which cannot be resumed (gradients start from the last layer)"
+                                                       : "go on with --resume " + options_.checkpoint;
   throw Error(ExitCode::stopped,
-              fmt::format("stopped after layer {} of {} ({}); saved as {}, go on with --resume {}", layers_done, layers,
-                          wish == Wish::signal ? "SIGUSR1 asked for it" : "the time limit is near", saves_.back().path,
-                          options_.checkpoint));
+              fmt::format("stopped after layer {} of {} ({}); saved as {}, {}", layers_done, layers,
+                          wish == Wish::signal ? "SIGUSR1 asked for it" : "the time limit is near", saves_.back().path, next));
 }
 
 std::string saves_text(const std::vector<SaveReport>& saves) {

@@ -26,6 +26,10 @@ struct SavedRun {
   std::string cu_seqlens;
 };
 SavedRun saved_run(const std::string& folder);
+[[noreturn]] void refuse_to_resume(const std::string& folder, const std::string& why);
+
+/// From here on SIGUSR1 asks a run to save and stop: before MPI starts, so that none comes too early. Local.
+void listen_for_stop();
 
 /// Loads the newest sound generation into the stack's input of the layer that follows. Collective. Returns that layer.
 struct Resumed {
@@ -37,7 +41,8 @@ Resumed resume(const Communicator& world, const std::string& folder, const std::
 /// Saves every so many layers, and stops at SIGUSR1 or before the time limit. Methods are collective.
 class RunSaver {
  public:
-  /// Claims the folder: a second job there is refused before any work. From here on SIGUSR1 asks for a stop.
+  /// Claims the folder: a second job there is refused before any work, and so is a run that would prune the saves of
+  /// another one, or its own that it does not resume.
   RunSaver(const Communicator& world, const RunOptions& options, std::string plan, std::uint64_t seed);
   ~RunSaver();
 
@@ -49,6 +54,7 @@ class RunSaver {
 
  private:
   enum class Wish { none, signal, time };
+  void check_folder() const;
   Wish agreed_wish();
   void save(stack::Stack& stack, std::int64_t layers_done);
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
