@@ -55,8 +55,8 @@ struct LocalAttention::Impl {
   }
   /// The held keys, packed for one pass.
   HeldKeys keys(Direction direction, const ConstTensorView& k, const ConstTensorView& v) {
-    HeldKeys held({table, spec, mask, resources()}, rows.keys, direction);
-    held.pack(k, v);
+    HeldKeys held({table, spec, mask, resources()}, rows.keys.rows(), direction);
+    held.pack(rows.keys, k, v);
     return held;
   }
   MeetingRows meeting() const { return {rows.queries, rows.computed}; }

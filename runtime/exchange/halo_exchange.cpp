@@ -121,11 +121,14 @@ HaloExchange::Room HaloExchange::staging_room(const std::vector<Message>& messag
   return room;
 }
 
-void HaloExchange::reserve(std::span<const std::uint64_t> row_bytes) {
-  for (const Way way : {Way::fetch, Way::home}) {
-    grow(in_, landing_room(messages(incoming(way), row_bytes)).bytes);
-    grow(out_, staging_room(messages(outgoing(way), row_bytes)).bytes);
-  }
+void HaloExchange::reserve(std::uint64_t row_bytes) {
+  const std::vector<std::uint64_t> bytes(plans_.size(), row_bytes);
+  for (const Way way : {Way::fetch, Way::home}) reserve(way, bytes);
+}
+
+void HaloExchange::reserve(Way way, std::span<const std::uint64_t> row_bytes) {
+  grow(in_, landing_room(messages(incoming(way), row_bytes)).bytes);
+  grow(out_, staging_room(messages(outgoing(way), row_bytes)).bytes);
 }
 
 int HaloExchange::tag() const { return way_ == Way::fetch ? fetch_tag : home_tag; }
