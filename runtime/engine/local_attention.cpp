@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/engine/local_attention.hpp"
 
-#include <chrono>
 #include <utility>
 
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/placement.hpp"
 #include "runtime/engine/attention_plan.hpp"
 #include "runtime/engine/call_check.hpp"
@@ -71,19 +71,6 @@ struct LocalAttention::Impl {
   CallReport last;
 };
 
-namespace {
-
-/// Fills in a report when a call ends well.
-class Timer {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-}  // namespace
-
 LocalAttention::LocalAttention(AttentionSpec spec, LocalRows rows, Execution execution)
     : impl_(std::make_unique<Impl>(std::move(spec), execution)) {
   impl_->keep(std::move(rows));
@@ -100,18 +87,18 @@ const CallReport& LocalAttention::last_call() const { return impl_->last; }
 
 void LocalAttention::forward(const ForwardCall& call) {
   Impl& self = *impl_;
-  const Timer timer;
+  const Stopwatch watch;
   check_call(self.spec, self.rows.queries.rows(), self.rows.keys.rows(), call);
   const auto pass = self.table.forward(self.problem(call.sink), call.q, self.resources());
   const HeldKeys keys = self.keys(Direction::forward, call.k, call.v);
   const std::int64_t pairs = keys.forward(self.meeting(), *pass, {});
   pass->finish(call.out, call.lse);
-  self.last = {.flops = call_flops(self.spec, Direction::forward, pairs), .seconds = timer.seconds()};
+  self.last = {.flops = call_flops(self.spec, Direction::forward, pairs), .seconds = watch.seconds()};
 }
 
 void LocalAttention::backward(const BackwardCall& call) {
   Impl& self = *impl_;
-  const Timer timer;
+  const Stopwatch watch;
   check_call(self.spec, self.rows.queries.rows(), self.rows.keys.rows(), call);
   const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
   const auto pass = self.table.backward(self.problem(call.sink), inputs, self.resources());
@@ -121,7 +108,7 @@ void LocalAttention::backward(const BackwardCall& call) {
   std::vector<double> dsink(call.dsink.size());
   pass->finish(call.dq, dsink);
   std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
-  self.last = {.flops = call_flops(self.spec, Direction::backward, pairs), .seconds = timer.seconds()};
+  self.last = {.flops = call_flops(self.spec, Direction::backward, pairs), .seconds = watch.seconds()};
 }
 
 }  // namespace annulus

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/comm/placement.hpp"
 #include "runtime/engine/attention_plan.hpp"
@@ -28,7 +29,7 @@ struct RingAttention::Impl {
   void rotate(Attend&& attend);
   void attend_ring(kernels::ForwardPass& pass);
   void attend_ring(const BackwardCall& call, kernels::BackwardPass& pass);
-  void report(Direction direction, double started);
+  void report(Direction direction, double seconds);
   kernels::Resources resources() { return {*workers, memory}; }
 
   Communicator comm;
@@ -120,12 +121,12 @@ void RingAttention::Impl::attend_ring(const BackwardCall& call, kernels::Backwar
   table->unpack_gradient(plan->block_shape(ring.rank), exchange->home(), call.dk, call.dv);
 }
 
-void RingAttention::Impl::report(Direction direction, double started) {
+void RingAttention::Impl::report(Direction direction, double seconds) {
   const Traffic traffic = halo ? halo->take_traffic() : exchange->traffic();
   last = {.messages = traffic.messages,
           .bytes_sent = traffic.bytes,
           .flops = call_flops(plan->spec(), direction, pairs),
-          .seconds = MPI_Wtime() - started,
+          .seconds = seconds,
           .exposed_comm_seconds = traffic.exposed_seconds};
 }
 
@@ -147,7 +148,7 @@ const CallReport& RingAttention::last_call() const { return impl_->last; }
 
 void RingAttention::forward(const ForwardCall& call) {
   Impl& self = *impl_;
-  const double started = MPI_Wtime();
+  const Stopwatch watch;
   self.begin(Direction::forward, call);
   std::unique_ptr<kernels::ForwardPass> pass;
   together(self.comm, [&] {
@@ -161,12 +162,12 @@ void RingAttention::forward(const ForwardCall& call) {
     self.attend_ring(*pass);
     pass->finish(call.out, call.lse);
   }
-  self.report(Direction::forward, started);
+  self.report(Direction::forward, watch.seconds());
 }
 
 void RingAttention::backward(const BackwardCall& call) {
   Impl& self = *impl_;
-  const double started = MPI_Wtime();
+  const Stopwatch watch;
   self.begin(Direction::backward, call);
   std::unique_ptr<kernels::BackwardPass> pass;
   together(self.comm, [&] {
@@ -184,7 +185,7 @@ void RingAttention::backward(const BackwardCall& call) {
   }
   self.comm.sum(dsink);
   std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
-  self.report(Direction::backward, started);
+  self.report(Direction::backward, watch.seconds());
 }
 
 }  // namespace annulus

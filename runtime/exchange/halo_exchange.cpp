@@ -7,6 +7,7 @@
 #include <map>
 
 #include "kernels/base/checked.hpp"
+#include "kernels/base/stopwatch.hpp"
 
 namespace annulus {
 namespace {
@@ -186,9 +187,9 @@ void HaloExchange::send(const std::vector<Message>& messages, std::span<const Le
 
 void HaloExchange::finish(std::initializer_list<Landing> landing) {
   const auto wait = [this](Transfer& transfer) {
-    const double started = MPI_Wtime();
+    const Stopwatch watch;
     transfer.wait();
-    traffic_.exposed_seconds += MPI_Wtime() - started;
+    traffic_.exposed_seconds += watch.seconds();
   };
   for (std::size_t i = 0; i < arriving_.size(); ++i) {
     wait(receives_[i]);

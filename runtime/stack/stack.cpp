@@ -3,10 +3,10 @@
 #include "runtime/stack/stack.hpp"
 
 #include <array>
-#include <chrono>
 #include <utility>
 
 #include "kernels/base/checked.hpp"
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/stack/row_moves.hpp"
 #include "runtime/stack/seeded.hpp"
@@ -28,15 +28,6 @@ std::array<std::optional<RingAttention>, 2> make_rings(const Communicator& comm,
   }
   return rings;
 }
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
-};
 
 /// [batch, rows, heads, head_dim] views of a shard's tensors.
 struct Shapes {
