@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/engine/local_attention.hpp"
 
+#include <string>
 #include <utility>
 
 #include "kernels/base/stopwatch.hpp"
@@ -29,6 +30,32 @@ std::uint64_t local_attention_bytes(const AttentionSpec& spec, std::int64_t rows
          table.pass_bytes(make_problem(spec, rows, {}, {}), direction);
 }
 
+namespace {
+
+void check_range(const RowSet& rows, std::int64_t end, const std::string& name) {
+  if (rows.empty()) return;
+  const std::int64_t first = rows.pieces().front().pos;
+  const std::int64_t last = rows.pieces().back().pos + rows.pieces().back().rows - 1;
+  if (first >= 0 && last < end) return;
+  throw UsageError(name + " at positions " + std::to_string(first) + " to " + std::to_string(last) +
+                   " (the sequence has positions 0 to " + std::to_string(end - 1) + "); try positions of the whole sequence");
+}
+
+void check_rows(const LocalRows& rows, const AttentionSpec& spec, const Mask& mask) {
+  check_range(rows.queries, spec.seq_q, "queries");
+  check_range(rows.keys, spec.seq_k, "keys");
+  if (!without(rows.computed, rows.queries).empty()) {
+    throw UsageError("computed rows that are no rows of q (their results have no place); try a subset of the queries");
+  }
+  const RowSet missing = without(needed_rows(mask, rows.computed), rows.keys);
+  if (missing.empty()) return;
+  throw UsageError(std::to_string(missing.rows()) + " keys that computed queries see are not held, the first at position " +
+                   std::to_string(missing.position(0)) +
+                   " (results would silently lack them); try local_rows(), or fewer computed rows");
+}
+
+}  // namespace
+
 struct LocalAttention::Impl {
   Impl(AttentionSpec wanted, const Execution& execution)
       : spec(std::move(wanted)),
@@ -42,9 +69,7 @@ struct LocalAttention::Impl {
   }
 
   void keep(LocalRows wanted) {
-    if (!without(wanted.computed, wanted.queries).empty()) {
-      throw UsageError("computed rows that are no rows of q (their results have no place); try a subset of the queries");
-    }
+    check_rows(wanted, spec, mask);
     rows = std::move(wanted);
     positions = query_positions(spec, mask, rows.queries);
   }

@@ -164,7 +164,7 @@ LocalAttention& Stack::local_of(std::int64_t layer) {
   const RowSet& held = rows_.held(layer);
   const LayerSpec spec = model_.layer(layer);
   if (!local_) {
-    local_.emplace(spec.attention, LocalRows{held, held, held},
+    local_.emplace(spec.attention, LocalRows{held, rows_.computed(layer), held},
                    Execution{.backend = std::string(ring().backend()), .threads = ring().threads()});
     const Mask mask(spec.attention.mask, spec.attention.seq_q, spec.attention.seq_k);
     local_pairs_ = block_mask(mask, rows_.own(), rows_.own(), held).pairs;

@@ -121,5 +121,32 @@ TEST(LocalAttention, RefusesWhatMakesNoSense) {
   EXPECT_THROW(LocalAttention(spec, {all, all, all}, {.threads = -1}), UsageError);
 }
 
+/// All of these would give results, and wrong ones.
+TEST(LocalAttention, RefusesRowsThatAreNotThere) {
+  AttentionSpec spec{.seq_q = 8, .seq_k = 12, .heads = 1, .kv_heads = 1, .head_dim = 8};
+  spec.mask = {.causal = true, .window_size = {2, 0}};
+  const RowSet some({{2, 6}});  // whose last one stands at key 9 and sees 7, 8 and 9
+  const RowSet seen({{4, 10}});
+  LocalAttention attention(spec, {some, some, seen}, {.threads = 1});
+  const auto refusal = [&](const LocalRows& rows) -> std::string {
+    try {
+      attention.keep(rows);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(refusal({RowSet({{0, 8}}), some, RowSet({{0, 12}})}), "");
+  EXPECT_EQ(refusal({some, RowSet({{4, 5}}), RowSet({{6, 9}})}), "") << "keys that only rows see that are not computed";
+  EXPECT_NE(refusal({RowSet({{2, 9}}), some, seen}).find("queries at positions 2 to 8"), std::string::npos);
+  EXPECT_NE(refusal({RowSet({{-1, 6}}), some, seen}).find("queries at positions -1 to 5"), std::string::npos);
+  EXPECT_NE(refusal({some, some, RowSet({{4, 13}})}).find("keys at positions 4 to 12"), std::string::npos);
+  EXPECT_NE(refusal({some, some, RowSet({{-2, 10}})}).find("keys at positions -2 to 9"), std::string::npos);
+  EXPECT_NE(refusal({some, RowSet({{1, 3}}), seen}).find("no rows of q"), std::string::npos);
+  EXPECT_NE(refusal({some, some, RowSet({{5, 10}})}).find("1 keys that computed queries see"), std::string::npos);
+  EXPECT_NE(refusal({some, some, RowSet({{4, 7}, {8, 10}})}).find("first at position 7"), std::string::npos);
+  EXPECT_EQ(attention.rows().keys, RowSet({{6, 9}})) << "what is refused changes nothing";
+}
+
 }  // namespace
 }  // namespace annulus::test
