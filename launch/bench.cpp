@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <chrono>
 
+#include "kernels/base/stopwatch.hpp"
 #include "kernels/kernel_table.hpp"
 #include "launch/bench_io.hpp"
 #include "launch/bench_kernel.hpp"
@@ -274,7 +274,7 @@ ExitCode bench(const Communicator& world, const BenchOptions& options) {
   std::uint64_t bytes = 0;
   together(world, [&] { bytes = needed_bytes(options, world.size()); });
   check_memory(world, bytes, "the benchmark's tensors");
-  const auto started = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const BenchResults results = measure(world, options);
   Report report;
   report.command = "bench";
@@ -284,7 +284,7 @@ ExitCode bench(const Communicator& world, const BenchOptions& options) {
   report.exchange = results.rings.empty() ? "" : results.rings[0].exchange;
   report.layout = name(LayoutKind::zigzag);
   report.seq_len = options.rows * world.size();
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  report.seconds = watch.seconds();
   report.peak_rss_bytes = peak_rss_of_ranks(world);
   report_file.write(world, world.rank() == 0 ? bench_json(options, report, results) : Json());
   if (world.rank() == 0 && options.attention.report != "-") print(options, report, results);

@@ -8,12 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
 #include "kernels/base/buffer.hpp"
+#include "kernels/base/stopwatch.hpp"
 #include "launch/memory.hpp"
 #include "launch/table.hpp"
 #include "runtime/checkpoint/checkpoint.hpp"
@@ -33,9 +33,9 @@ constexpr std::int64_t row_words = row_bytes / 8;
 template <class Work>
 double timed(const Communicator& comm, Work&& work) {
   comm.barrier();
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const Verdict verdict = verdict_of(work);
-  std::array<double, 1> seconds{std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
+  std::array<double, 1> seconds{watch.seconds()};
   agree(comm, verdict);
   comm.max(seconds);
   return seconds[0];

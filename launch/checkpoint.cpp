@@ -4,10 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <array>
-#include <chrono>
 #include <memory>
 #include <optional>
 
+#include "kernels/base/stopwatch.hpp"
 #include "launch/command.hpp"
 #include "launch/memory.hpp"
 #include "launch/numbers.hpp"
@@ -138,14 +138,14 @@ ExitCode verify(const Communicator& world, const Arguments& arguments) {
   if (generations.empty()) refuse_empty(arguments.folder);
   std::size_t damaged = 0;
   for (const FoundGeneration& found : generations) {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     std::vector<std::string> lines;
     const std::uint64_t damages = find_damage(world, found, lines);
     if (damages > 0) ++damaged;
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    const double seconds = watch.seconds();
     if (world.rank() != 0) continue;
     fmt::print("{}  {}", last_part(found.path), damages > 0 ? "damaged\n" : "sound");
-    if (damages == 0) fmt::print("  {} in {:.2f} s\n", size_text(*found.manifest), elapsed.count());
+    if (damages == 0) fmt::print("  {} in {:.2f} s\n", size_text(*found.manifest), seconds);
     for (const std::string& line : lines) fmt::print("  {}\n", line);
   }
   if (damaged == 0) return ExitCode::done;

@@ -146,10 +146,10 @@ void RunSaver::check_folder() const {
 
 /// The time limit must hold one more layer like the longest, and one more save.
 RunSaver::Wish RunSaver::agreed_wish() {
-  longest_layer_ = std::max(longest_layer_, seconds() - layer_began_);
+  longest_layer_ = std::max(longest_layer_, watch_.seconds() - layer_began_);
   double save_seconds = 0;
   for (const SaveReport& save : saves_) save_seconds = std::max(save_seconds, save.seconds);
-  const double needed = seconds() + 1.2 * longest_layer_ + 2 * save_seconds + stop_margin_seconds;
+  const double needed = watch_.seconds() + 1.2 * longest_layer_ + 2 * save_seconds + stop_margin_seconds;
   const bool late = options_.time_limit_seconds > 0 && needed > options_.time_limit_seconds;
   const auto wish = stop_signalled != 0 ? Wish::signal : late ? Wish::time : Wish::none;
   std::array<std::uint64_t, 2> asked{wish == Wish::signal ? 1U : 0U, wish == Wish::time ? 1U : 0U};
@@ -174,7 +174,7 @@ void RunSaver::layer_done(stack::Stack& stack, std::int64_t layers_done, std::in
   const bool tells_how_long_it_takes = options_.time_limit_seconds > 0 && saves_.empty();
   const bool due = layers_done % options_.checkpoint_every == 0 || tells_how_long_it_takes;
   if (wish != Wish::none || due) save(stack, layers_done);
-  layer_began_ = seconds();
+  layer_began_ = watch_.seconds();
   if (wish == Wish::none) return;
   const std::string next = options_.attention.backward ? "which cannot be resumed (gradients start from the last layer)"
                                                        : "go on with --resume " + options_.checkpoint;

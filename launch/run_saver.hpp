@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "kernels/base/stopwatch.hpp"
 #include "launch/report.hpp"
 #include "launch/run_options.hpp"
 #include "runtime/checkpoint/checkpoint.hpp"
@@ -57,14 +57,13 @@ class RunSaver {
   void check_folder() const;
   Wish agreed_wish();
   void save(stack::Stack& stack, std::int64_t layers_done);
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
 
   const Communicator& world_;
   const RunOptions& options_;
   std::string plan_;
   std::uint64_t seed_;
   Checkpoint checkpoint_;
-  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  Stopwatch watch_;
   double layer_began_ = 0;
   double longest_layer_ = 0;
   std::vector<SaveReport> saves_;

@@ -8,10 +8,10 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <optional>
 #include <set>
 
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/checkpoint/folder_lock.hpp"
 #include "runtime/checkpoint/generation_folder.hpp"
 #include "runtime/checkpoint/generation_reader.hpp"
@@ -70,22 +70,6 @@ struct Checkpoint::Impl {
   bool claimed = false;
   std::optional<checkpoint::FolderLock> lock;  ///< on rank 0, once claimed
 };
-
-namespace {
-
-class Stopwatch {
- public:
-  double lap() {
-    const auto now = Clock::now();
-    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point last_ = Clock::now();
-};
-
-}  // namespace
 
 Checkpoint::Checkpoint(MPI_Comm comm, std::string folder, CheckpointOptions options)
     : impl_(std::make_unique<Impl>(Impl{Communicator::duplicate(comm), std::move(folder), options, false, {}})) {

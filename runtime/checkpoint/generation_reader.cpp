@@ -6,8 +6,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/checkpoint/granule_check.hpp"
 #include "runtime/checkpoint/hdf5_image.hpp"
 #include "runtime/checkpoint/lines.hpp"
@@ -29,17 +29,16 @@ void as_damage(Work&& work) {
 }
 
 /// Adds the time of a scope.
-class Stopwatch {
+class TimedScope {
  public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
+  explicit TimedScope(double& seconds) : seconds_(seconds) {}
+  ~TimedScope() { seconds_ += watch_.seconds(); }
+  TimedScope(const TimedScope&) = delete;
+  TimedScope& operator=(const TimedScope&) = delete;
 
  private:
-  using Clock = std::chrono::steady_clock;
   double& seconds_;
-  Clock::time_point start_ = Clock::now();
+  Stopwatch watch_;
 };
 
 /// The shapes in which a tensor may be stored that these rows can take.
@@ -112,7 +111,7 @@ void GenerationReader::check_shard(const LoadedShard& shard) const {
 }
 
 void GenerationReader::load(std::span<const LoadedShard> shards) {
-  const Stopwatch watch(seconds_);
+  const TimedScope timed(seconds_);
   together(comm_, [&] {
     for (const LoadedShard& shard : shards) check_shard(shard);
   });
@@ -135,7 +134,7 @@ void GenerationReader::load_tensor(const LoadedShard& shard) const {
 }
 
 void GenerationReader::load_rows(const std::string& name, std::span<const Piece> pieces, const TensorView& to) {
-  const Stopwatch watch(seconds_);
+  const TimedScope timed(seconds_);
   together(comm_, [&] {
     const DatasetRecord& record = dataset(name);
     const std::int64_t seq = record.space().seq;

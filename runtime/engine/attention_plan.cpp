@@ -58,7 +58,6 @@ DirectRows AttentionPlan::count_direct(const RowSet& travelling) const {
     const std::int64_t arriving = without(needed(rank, travelling), keys).rows();
     const std::int64_t visiting = without(visitors(mask_, travelling, keys), own).rows();
     rows.keys += arriving;
-    rows.most_keys = std::max(rows.most_keys, arriving);
     rows.queries += visiting;
     rows.most_queries = std::max(rows.most_queries, own.rows() + visiting);
     rows.most_returning = std::max(rows.most_returning, own.rows() * senders);
@@ -66,11 +65,8 @@ DirectRows AttentionPlan::count_direct(const RowSet& travelling) const {
   return rows;
 }
 
-/// Keys where the ring would keep its blocks, and no more visiting queries than a shard has.
-bool AttentionPlan::fits(const DirectRows& rows) const {
-  constexpr std::int64_t most_shards = 2;
-  return rows.most_keys <= most_shards * k_layout_.max_rows() && rows.most_queries <= q_layout_.max_rows();
-}
+/// No more visiting queries than a shard has: they all come at once. Keys come in rounds, which are that small anyway.
+bool AttentionPlan::fits(const DirectRows& rows) const { return rows.most_queries <= q_layout_.max_rows(); }
 
 /// Fewer bytes in both directions.
 bool AttentionPlan::is_less(const DirectRows& a, const DirectRows& b) const {
@@ -97,8 +93,11 @@ void AttentionPlan::plan_direct() {
     chosen = std::move(travelling);
   }
   if (!chosen) return;
-  direct_ = least;
-  halo_ = halo_plan(k_layout_, ring_.rank, [&](int rank) { return needed(rank, *chosen); });
+  const auto needs = [&](int rank) { return needed(rank, *chosen); };
+  direct_ = std::move(least);
+  direct_.rounds = halo_rounds(k_layout_, needs, k_layout_.max_rows());
+  halo_ = halo_plan(k_layout_, ring_.rank, needs);
+  rounds_ = plans_of_rounds(*halo_, ring_.rank, ring_.size, direct_.rounds);
   global_ = global_plan(mask_, q_layout_, k_layout_, ring_.rank, *chosen);
 }
 

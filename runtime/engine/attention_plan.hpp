@@ -10,6 +10,7 @@
 #include "runtime/exchange/exchange.hpp"
 #include "runtime/layout/global_plan.hpp"
 #include "runtime/layout/halo_plan.hpp"
+#include "runtime/layout/halo_rounds.hpp"
 #include "runtime/layout/ring_schedule.hpp"
 
 namespace annulus {
@@ -30,7 +31,7 @@ struct TripBytes {
 /// Rows that travel straight to the ranks that need them: of keys, and of queries of global tokens.
 struct DirectRows {
   std::int64_t keys = 0;            ///< over all ranks
-  std::int64_t most_keys = 0;       ///< that one rank receives
+  HaloRounds rounds{};              ///< of keys
   std::int64_t queries = 0;         ///< over all ranks
   std::int64_t most_queries = 0;    ///< that one rank has, own and visiting
   std::int64_t most_returning = 0;  ///< that one owner has room for as they come home
@@ -60,6 +61,8 @@ class AttentionPlan {
   /// Set if only needed rows travel, each once and straight from its owner: for masks that hide most of the sequence from
   /// every rank. Else whole blocks rotate. The same choice on every rank.
   const std::optional<HaloPlan>& halo() const { return halo_; }
+  /// Of the halo: none is more than a shard. One at least, as many on every rank.
+  const std::vector<HaloPlan>& rounds() const { return rounds_; }
   /// With a halo: queries of global tokens that travel to the keys. None where keys travel to all queries.
   const GlobalPlan& global() const { return global_; }
   /// What travels in one call; nothing without a halo.
@@ -82,6 +85,7 @@ class AttentionPlan {
   RowSet queries_;
   std::vector<std::int64_t> query_positions_;  ///< in key coordinates; empty without ALiBi
   std::optional<HaloPlan> halo_;
+  std::vector<HaloPlan> rounds_;
   GlobalPlan global_;
   DirectRows direct_;
 };

@@ -22,24 +22,27 @@ std::uint64_t gradient_bytes(const kernels::KernelTable& table, const kernels::B
 
 }  // namespace
 
-HeldKeys::HeldKeys(const Means& means, const RowSet& keys, Direction direction, int passes)
-    : means_(means), keys_(keys), direction_(direction), shape_(block_shape(means.spec, keys.rows())) {
+HeldKeys::HeldKeys(const Means& means, std::int64_t most_rows, Direction direction, int passes)
+    : means_(means), direction_(direction), shape_(block_shape(means.spec, most_rows)) {
   const auto make = [&](std::uint64_t bytes) {
     return Buffer<std::byte>(static_cast<std::int64_t>(bytes), means_.resources.memory);
   };
-  if (!means_.spec.alibi_slopes.empty()) positions_ = keys.positions();
   packed_ = make(means_.table.packed_bytes(shape_, direction));
   if (direction == Direction::forward) return;
   gradient_ = make(gradient_bytes(means_.table, shape_));
   if (passes > 1) share_ = make(gradient_bytes(means_.table, shape_));
 }
 
-void HeldKeys::pack(const ConstTensorView& k, const ConstTensorView& v) {
+void HeldKeys::pack(const RowSet& keys, const ConstTensorView& k, const ConstTensorView& v) {
+  keys_ = &keys;
+  shape_.rows = keys.rows();
+  has_gradient_ = false;
+  if (!means_.spec.alibi_slopes.empty()) positions_ = keys.positions();
   means_.table.pack(shape_, direction_, k, v, packed_.data(), means_.resources.workers);
 }
 
 BlockMask HeldKeys::visible(const MeetingRows& rows) const {
-  return block_mask(means_.mask, rows.queries, rows.computed, keys_);
+  return block_mask(means_.mask, rows.queries, rows.computed, *keys_);
 }
 
 std::int64_t HeldKeys::forward(const MeetingRows& rows, kernels::ForwardPass& pass, const Progress& progress) const {

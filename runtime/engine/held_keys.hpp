@@ -22,23 +22,24 @@ struct MeetingRows {
   const RowSet& computed;
 };
 
-/// The keys and values at some positions during one call: packed once, met by one pass or several. All is local.
+/// The keys and values at some positions during one call: packed, then met by one pass or several. All is local.
 class HeldKeys {
  public:
-  /// Makes room for keys at `keys` (which outlive this) that `passes` passes will meet, from the pool of the means.
-  /// Throws ResourceError.
-  HeldKeys(const Means& means, const RowSet& keys, kernels::Direction direction, int passes = 1);
+  /// Makes room for up to `most_rows` keys that `passes` passes will meet, from the pool of the means. Throws
+  /// ResourceError.
+  HeldKeys(const Means& means, std::int64_t most_rows, kernels::Direction direction, int passes = 1);
 
-  /// k and v [batch, keys.rows(), kv_heads, head_dim]; before they are met.
-  void pack(const ConstTensorView& k, const ConstTensorView& v);
+  /// k and v [batch, keys.rows(), kv_heads, head_dim], from now on those that are met, in place of those before them.
+  /// `keys` outlive that.
+  void pack(const RowSet& keys, const ConstTensorView& k, const ConstTensorView& v);
   /// Returns the visible pairs.
   std::int64_t forward(const MeetingRows& rows, kernels::ForwardPass& pass, const Progress& progress) const;
-  /// The shares of this pass in dk and dv are added to those of the passes before it.
+  /// The shares of this pass in dk and dv are added to those of the passes that met the same keys before it.
   std::int64_t backward(const MeetingRows& rows, kernels::BackwardPass& pass, const Progress& progress);
   /// Writes dk and dv, of the shape of k and v and any dtype: the sums over all passes.
   void unpack_gradient(const TensorView& dk, const TensorView& dv) const;
 
-  /// What one of `rows` keys allocates. Checked.
+  /// What one of up to `rows` keys allocates. Checked.
   static std::uint64_t bytes(const kernels::KernelTable& table, const AttentionSpec& spec, std::int64_t rows,
                              kernels::Direction direction, int passes = 1);
 
@@ -47,7 +48,7 @@ class HeldKeys {
   kernels::Block block() const { return {shape_, packed_.data(), positions_}; }
 
   Means means_;
-  const RowSet& keys_;
+  const RowSet* keys_ = nullptr;
   kernels::Direction direction_;
   kernels::BlockShape shape_;
   std::vector<std::int64_t> positions_;  ///< of the keys; empty without ALiBi, which alone reads them

@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/engine/local_attention.hpp"
 
-#include <chrono>
+#include <string>
 #include <utility>
 
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/placement.hpp"
 #include "runtime/engine/attention_plan.hpp"
 #include "runtime/engine/call_check.hpp"
@@ -29,12 +30,39 @@ std::uint64_t local_attention_bytes(const AttentionSpec& spec, std::int64_t rows
          table.pass_bytes(make_problem(spec, rows, {}, {}), direction);
 }
 
+namespace {
+
+void check_range(const RowSet& rows, std::int64_t end, const std::string& name) {
+  if (rows.empty()) return;
+  const std::int64_t first = rows.pieces().front().pos;
+  const std::int64_t last = rows.pieces().back().pos + rows.pieces().back().rows - 1;
+  if (first >= 0 && last < end) return;
+  throw UsageError(name + " at positions " + std::to_string(first) + " to " + std::to_string(last) +
+                   " (the sequence has positions 0 to " + std::to_string(end - 1) + "); try positions of the whole sequence");
+}
+
+void check_rows(const LocalRows& rows, const AttentionSpec& spec, const Mask& mask) {
+  check_range(rows.queries, spec.seq_q, "queries");
+  check_range(rows.keys, spec.seq_k, "keys");
+  if (!without(rows.computed, rows.queries).empty()) {
+    throw UsageError("computed rows that are no rows of q (their results have no place); try a subset of the queries");
+  }
+  const RowSet missing = without(needed_rows(mask, rows.computed), rows.keys);
+  if (missing.empty()) return;
+  throw UsageError(std::to_string(missing.rows()) + " keys that computed queries see are not held, the first at position " +
+                   std::to_string(missing.position(0)) +
+                   " (results would silently lack them); try local_rows(), or fewer computed rows");
+}
+
+}  // namespace
+
 struct LocalAttention::Impl {
   Impl(AttentionSpec wanted, const Execution& execution)
       : spec(std::move(wanted)),
         table(kernels::kernel_table(execution.backend, spec.dtype)),
         mask((check_spec(spec), spec.mask), spec.seq_q, spec.seq_k),
-        workers(execution.threads > 0 ? execution.threads : usable_cores()) {
+        workers(execution.threads > 0 ? execution.threads : usable_cores()),
+        timeline(execution.timeline) {
     if (execution.exchange != ExchangeKind::automatic) {
       throw UsageError("local attention with an exchange (it sends nothing); try automatic");
     }
@@ -42,9 +70,7 @@ struct LocalAttention::Impl {
   }
 
   void keep(LocalRows wanted) {
-    if (!without(wanted.computed, wanted.queries).empty()) {
-      throw UsageError("computed rows that are no rows of q (their results have no place); try a subset of the queries");
-    }
+    check_rows(wanted, spec, mask);
     rows = std::move(wanted);
     positions = query_positions(spec, mask, rows.queries);
   }
@@ -55,8 +81,8 @@ struct LocalAttention::Impl {
   }
   /// The held keys, packed for one pass.
   HeldKeys keys(Direction direction, const ConstTensorView& k, const ConstTensorView& v) {
-    HeldKeys held({table, spec, mask, resources()}, rows.keys, direction);
-    held.pack(k, v);
+    HeldKeys held({table, spec, mask, resources()}, rows.keys.rows(), direction);
+    held.pack(rows.keys, k, v);
     return held;
   }
   MeetingRows meeting() const { return {rows.queries, rows.computed}; }
@@ -68,21 +94,9 @@ struct LocalAttention::Impl {
   std::vector<std::int64_t> positions;  ///< of the queries; empty without ALiBi
   Workers workers;
   BufferPool memory;
+  Timeline* timeline;
   CallReport last;
 };
-
-namespace {
-
-/// Fills in a report when a call ends well.
-class Timer {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-}  // namespace
 
 LocalAttention::LocalAttention(AttentionSpec spec, LocalRows rows, Execution execution)
     : impl_(std::make_unique<Impl>(std::move(spec), execution)) {
@@ -100,18 +114,20 @@ const CallReport& LocalAttention::last_call() const { return impl_->last; }
 
 void LocalAttention::forward(const ForwardCall& call) {
   Impl& self = *impl_;
-  const Timer timer;
+  const Timed span(self.timeline, Activity::compute, "forward over held keys");
+  const Stopwatch watch;
   check_call(self.spec, self.rows.queries.rows(), self.rows.keys.rows(), call);
   const auto pass = self.table.forward(self.problem(call.sink), call.q, self.resources());
   const HeldKeys keys = self.keys(Direction::forward, call.k, call.v);
   const std::int64_t pairs = keys.forward(self.meeting(), *pass, {});
   pass->finish(call.out, call.lse);
-  self.last = {.flops = call_flops(self.spec, Direction::forward, pairs), .seconds = timer.seconds()};
+  self.last = {.flops = call_flops(self.spec, Direction::forward, pairs), .seconds = watch.seconds()};
 }
 
 void LocalAttention::backward(const BackwardCall& call) {
   Impl& self = *impl_;
-  const Timer timer;
+  const Timed span(self.timeline, Activity::compute, "backward over held keys");
+  const Stopwatch watch;
   check_call(self.spec, self.rows.queries.rows(), self.rows.keys.rows(), call);
   const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
   const auto pass = self.table.backward(self.problem(call.sink), inputs, self.resources());
@@ -121,7 +137,7 @@ void LocalAttention::backward(const BackwardCall& call) {
   std::vector<double> dsink(call.dsink.size());
   pass->finish(call.dq, dsink);
   std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
-  self.last = {.flops = call_flops(self.spec, Direction::backward, pairs), .seconds = timer.seconds()};
+  self.last = {.flops = call_flops(self.spec, Direction::backward, pairs), .seconds = watch.seconds()};
 }
 
 }  // namespace annulus

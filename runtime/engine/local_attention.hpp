@@ -25,13 +25,14 @@ LocalRows local_rows(const MaskSpec& mask, const Layout& layout, int rank);
 std::uint64_t local_attention_bytes(const AttentionSpec& spec, std::int64_t rows, const kernels::KernelTable& table,
                                     kernels::Direction direction);
 
-/// Exact for every computed query all of whose visible keys are among `rows.keys`. Needs no MPI; every method is local.
+/// Exact for every computed query, whose visible keys must all be among `rows.keys`. Needs no MPI; every method is local.
 /// dk and dv hold the shares of these queries alone: gradients of halo rows are to be added up at their owners
 /// (HaloExchange); dsink likewise.
 class LocalAttention {
  public:
-  /// Throws UsageError for an invalid spec or backend, for an exchange other than automatic (there is none), and for
-  /// computed rows that are no queries. execution.threads 0: the cores this process may use.
+  /// Throws UsageError for an invalid spec or backend, for an exchange other than automatic (there is none), for queries
+  /// and keys outside [0, seq_q) and [0, seq_k), for computed rows that are no queries, and for computed queries that see
+  /// a key which is not held. execution.threads 0: the cores this process may use.
   LocalAttention(AttentionSpec spec, LocalRows rows, Execution execution = {});
   ~LocalAttention();
   LocalAttention(LocalAttention&&) noexcept;

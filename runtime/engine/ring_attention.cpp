@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/comm/placement.hpp"
 #include "runtime/engine/attention_plan.hpp"
@@ -30,7 +31,7 @@ struct RingAttention::Impl {
   void rotate(Attend&& attend);
   void attend_ring(kernels::ForwardPass& pass);
   void attend_ring(const BackwardCall& call, kernels::BackwardPass& pass);
-  void report(Direction direction, double started);
+  void report(Direction direction, double seconds);
   kernels::Resources resources() { return {*workers, memory}; }
 
   Communicator comm;
@@ -70,7 +71,7 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
   exchange = make_exchange(execution.exchange, comm, ring,
                            attention_bytes(agreed, layout, ring.size, *table, ExchangeKind::shared, Direction::backward),
                            &exchange_kind);
-  if (plan->halo()) halo.emplace(comm, *plan, *table, resources());
+  if (plan->halo()) halo.emplace(comm, *plan, *table, resources(), execution.timeline);
 }
 
 /// Collective. Opens a call: the ranks agree that all make the same one, with valid arguments, and have room for it.
@@ -141,12 +142,12 @@ void RingAttention::Impl::attend_ring(const BackwardCall& call, kernels::Backwar
   table->unpack_gradient(plan->block_shape(ring.rank), exchange->home(), call.dk, call.dv);
 }
 
-void RingAttention::Impl::report(Direction direction, double started) {
+void RingAttention::Impl::report(Direction direction, double seconds) {
   const Traffic traffic = halo ? halo->take_traffic() : exchange->traffic();
   last = {.messages = traffic.messages,
           .bytes_sent = traffic.bytes,
           .flops = call_flops(plan->spec(), direction, pairs),
-          .seconds = MPI_Wtime() - started,
+          .seconds = seconds,
           .exposed_comm_seconds = traffic.exposed_seconds};
 }
 
@@ -168,7 +169,7 @@ const CallReport& RingAttention::last_call() const { return impl_->last; }
 
 void RingAttention::forward(const ForwardCall& call) {
   Impl& self = *impl_;
-  const double started = MPI_Wtime();
+  const Stopwatch watch;
   self.begin(Direction::forward, call);
   std::unique_ptr<kernels::ForwardPass> pass;
   self.open_together([&] {
@@ -183,12 +184,12 @@ void RingAttention::forward(const ForwardCall& call) {
     const Timed span(self.execution.timeline, Activity::compute, "finish");
     pass->finish(call.out, call.lse);
   }
-  self.report(Direction::forward, started);
+  self.report(Direction::forward, watch.seconds());
 }
 
 void RingAttention::backward(const BackwardCall& call) {
   Impl& self = *impl_;
-  const double started = MPI_Wtime();
+  const Stopwatch watch;
   self.begin(Direction::backward, call);
   std::unique_ptr<kernels::BackwardPass> pass;
   self.open_together([&] {
@@ -210,7 +211,7 @@ void RingAttention::backward(const BackwardCall& call) {
     self.comm.sum(dsink);
   }
   std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
-  self.report(Direction::backward, started);
+  self.report(Direction::backward, watch.seconds());
 }
 
 }  // namespace annulus

@@ -85,7 +85,8 @@ struct CallReport {
 
 /// One ring over one communicator, for one spec. Construction and calls are collective: every rank makes the same calls
 /// in the same order. Wrong arguments on any rank throw the same UsageError on all, before anything is sent; so do
-/// specs that differ between ranks. Blocks of memory: two of K/V, and in backward three f32 ones of dK/dV.
+/// specs that differ between ranks. Blocks of memory: two of K/V, and in backward three f32 ones of dK/dV; where rows come
+/// directly from their owners (masks that hide some from every rank) five of K/V, or in backward four and six f32 ones.
 class RingAttention {
  public:
   RingAttention(MPI_Comm comm, LayoutSpec layout, AttentionSpec spec, Execution execution = {});

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "kernels/base/checked.hpp"
+#include "kernels/base/stopwatch.hpp"
 
 namespace annulus {
 namespace {
@@ -121,11 +122,14 @@ HaloExchange::Room HaloExchange::staging_room(const std::vector<Message>& messag
   return room;
 }
 
-void HaloExchange::reserve(std::span<const std::uint64_t> row_bytes) {
-  for (const Way way : {Way::fetch, Way::home}) {
-    grow(in_, landing_room(messages(incoming(way), row_bytes)).bytes);
-    grow(out_, staging_room(messages(outgoing(way), row_bytes)).bytes);
-  }
+void HaloExchange::reserve(std::uint64_t row_bytes) {
+  const std::vector<std::uint64_t> bytes(plans_.size(), row_bytes);
+  for (const Way way : {Way::fetch, Way::home}) reserve(way, bytes);
+}
+
+void HaloExchange::reserve(Way way, std::span<const std::uint64_t> row_bytes) {
+  grow(in_, landing_room(messages(incoming(way), row_bytes)).bytes);
+  grow(out_, staging_room(messages(outgoing(way), row_bytes)).bytes);
 }
 
 int HaloExchange::tag() const { return way_ == Way::fetch ? fetch_tag : home_tag; }
@@ -183,9 +187,9 @@ void HaloExchange::send(const std::vector<Message>& messages, std::span<const Le
 
 void HaloExchange::finish(std::initializer_list<Landing> landing) {
   const auto wait = [this](Transfer& transfer) {
-    const double started = MPI_Wtime();
+    const Stopwatch watch;
     transfer.wait();
-    traffic_.exposed_seconds += MPI_Wtime() - started;
+    traffic_.exposed_seconds += watch.seconds();
   };
   for (std::size_t i = 0; i < arriving_.size(); ++i) {
     wait(receives_[i]);

@@ -40,15 +40,17 @@ class HaloExchange {
     Meet meet = nullptr;  ///< none: fetched rows are copied, those that come home (f32 or f64) are added
   };
 
-  /// `comm` and `plan` outlive this.
+  /// `comm` and `plan` outlive this, as do all plans below.
   HaloExchange(const Communicator& comm, const HaloPlan& plan) : HaloExchange(comm, std::vector{&plan}) {}
-  /// `plans`: none is null, all outlive this.
+  /// `plans`: none is null.
   HaloExchange(const Communicator& comm, std::vector<const HaloPlan*> plans) : comm_(comm), plans_(std::move(plans)) {}
 
   /// Local. Makes room for rows of up to `row_bytes` (all tensors and batches together). Throws ResourceError.
-  void reserve(std::uint64_t row_bytes) { reserve(std::vector(plans_.size(), row_bytes)); }
-  /// Likewise, plan by plan.
-  void reserve(std::span<const std::uint64_t> row_bytes);
+  void reserve(std::uint64_t row_bytes);
+  /// Likewise, plan by plan and for one way.
+  void reserve(Way way, std::span<const std::uint64_t> row_bytes);
+  /// Other plans, as many, from the next reserve() or start() on: rounds of one exchange take turns in one buffer.
+  void follow(std::vector<const HaloPlan*> plans) { plans_ = std::move(plans); }
   /// Local. The rows are staged: free to change once this returns. Throws ResourceError where nothing was reserved.
   void start(Way way, std::span<const ConstTensorView> from, const RowSet& rows) { start(way, {{from, rows}}); }
   /// Plan by plan.
@@ -61,6 +63,7 @@ class HaloExchange {
   void poll();
 
   /// Since it was last taken; exposed: waiting in finish().
+  const Traffic& traffic() const { return traffic_; }
   Traffic take_traffic() { return std::exchange(traffic_, {}); }
   /// At most so many bytes are staged at a time for rows of `row_bytes` (all tensors and batches together). Checked.
   static std::uint64_t staging_bytes(const HaloPlan& plan, std::uint64_t row_bytes);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/agreement.hpp"
 
 namespace annulus {
@@ -52,9 +53,9 @@ Transfer MessageExchange::send(std::span<const std::byte> bytes, int tag) {
 }
 
 void MessageExchange::wait(Transfer& transfer) {
-  const double before = MPI_Wtime();
+  const Stopwatch watch;
   transfer.wait();
-  traffic_.exposed_seconds += MPI_Wtime() - before;
+  traffic_.exposed_seconds += watch.seconds();
 }
 
 void MessageExchange::start(int step) {

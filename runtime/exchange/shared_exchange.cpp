@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/agreement.hpp"
 
 namespace annulus {
@@ -74,10 +75,10 @@ void SharedExchange::pass_token() {
 
 void SharedExchange::await_token() {
   if (ring_.size == 1) return;
-  const double before = MPI_Wtime();
+  const Stopwatch watch;
   std::byte token{};
   comm_.receive({&token, 1}, ring_.next(), token_tag);
-  traffic_.exposed_seconds += MPI_Wtime() - before;
+  traffic_.exposed_seconds += watch.seconds();
   gradients_->sync();
 }
 

@@ -3,11 +3,11 @@
 #include "runtime/stack/stack.hpp"
 
 #include <array>
-#include <chrono>
 #include <type_traits>
 #include <utility>
 
 #include "kernels/base/checked.hpp"
+#include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/engine/attention_plan.hpp"
 #include "runtime/stack/projection.hpp"
@@ -33,15 +33,6 @@ std::vector<std::unique_ptr<RingAttention>> make_rings(const Communicator& comm,
   }
   return rings;
 }
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
-};
 
 /// [batch, rows, heads, head_dim] views of a shard's tensors.
 struct Shapes {

@@ -5,9 +5,9 @@
 
 #include <array>
 #include <random>
-#include <set>
 
 #include "runtime/engine/attention_plan.hpp"
+#include "tests/runtime/engine/needs.hpp"
 #include "tests/runtime/engine/ring_case.hpp"
 #include "tests/support/message_counter.hpp"
 #include "tests/support/random_masks.hpp"
@@ -112,44 +112,7 @@ TEST_F(GlobalTokens, RepeatTheirBitsWhateverTheTiming) {
   }
 }
 
-/// Who must hear of which rows, found pair by pair.
-struct Needs {
-  std::int64_t keys = 0;     ///< rows that a rank lacks for its other queries, over all ranks
-  std::int64_t queries = 0;  ///< global queries that see keys of another rank, once per such rank
-  std::set<std::pair<int, int>> there, keys_back, queries_back;  ///< (from, to)
-
-  Needs(const AttentionSpec& spec, const Layout& layout) {
-    const OracleMask mask = oracle_mask(spec.mask);
-    const auto is_global = [&](std::int64_t i) {
-      std::int64_t begin = 0;
-      for (const std::int64_t start : spec.mask.cu_seqlens) begin = start <= i ? start : begin;
-      return i - begin < spec.mask.global_tokens;
-    };
-    for (int rank = 0; rank < layout.ranks(); ++rank) {
-      std::set<std::int64_t> lacking;
-      std::set<std::int64_t> visiting;
-      for (std::int64_t i = 0; i < spec.seq_q; ++i) {
-        for (std::int64_t j = 0; j < spec.seq_k; ++j) {
-          if (layout.owner(i) == layout.owner(j) || !mask.visible(i, j)) continue;
-          if (is_global(i) && layout.owner(j) == rank) visiting.insert(i);
-          if (!is_global(i) && layout.owner(i) == rank) lacking.insert(j);
-        }
-      }
-      keys += static_cast<std::int64_t>(lacking.size());
-      queries += static_cast<std::int64_t>(visiting.size());
-      for (const std::int64_t j : lacking) add(layout.owner(j), rank, keys_back);
-      for (const std::int64_t i : visiting) add(layout.owner(i), rank, queries_back);
-    }
-  }
-
- private:
-  void add(int owner, int rank, std::set<std::pair<int, int>>& back) {
-    there.insert({owner, rank});
-    back.insert({rank, owner});
-  }
-};
-
-TEST_F(GlobalTokens, SendOnlyTheRowsThatOthersSeeInOneMessagePerPairAndWay) {
+TEST_F(GlobalTokens, SendOnlyTheRowsThatOthersSeeInOneMessagePerPairWayAndRound) {
   for (const LayoutKind layout : layouts) {
     for (const MaskSpec& mask : masks()) {
       RingCase test = make_case(mask, layout);
@@ -163,14 +126,13 @@ TEST_F(GlobalTokens, SendOnlyTheRowsThatOthersSeeInOneMessagePerPairAndWay) {
                                         result.backward.bytes_sent};
       comm_.sum(sent);
       const Needs needs(spec, Layout(layout, spec.seq_k, comm_.size(), test.layout.stripe));
-      std::set<std::pair<int, int>> back = needs.keys_back;
-      back.insert(needs.queries_back.begin(), needs.queries_back.end());
+      const HaloRounds rounds = plan(test).direct().rounds;
       const std::int64_t kv = needs.keys * 2 * spec.kv_heads * spec.head_dim * 4;  // f32: k and v, or dk and dv
       const std::int64_t q = needs.queries * spec.heads * spec.head_dim * 4;       // q, out, dout or dq
       const std::int64_t lse = needs.queries * spec.heads * 4;
-      EXPECT_EQ(sent[0], needs.there.size() + needs.queries_back.size()) << test.describe();
+      EXPECT_EQ(sent[0], needs.messages(rounds) + needs.query_pairs.size()) << test.describe();
       EXPECT_EQ(sent[1], static_cast<std::uint64_t>(kv + 2 * q + lse)) << test.describe();
-      EXPECT_EQ(sent[2], needs.there.size() + back.size()) << test.describe();
+      EXPECT_EQ(sent[2], 2 * needs.messages(rounds)) << test.describe();
       EXPECT_EQ(sent[3], static_cast<std::uint64_t>(2 * kv + 4 * q + lse)) << test.describe();
     }
   }
@@ -193,7 +155,7 @@ TEST_F(GlobalTokens, SendTheSameHoweverLongTheSequence) {
 
 TEST_F(GlobalTokens, TakeTheRingWhereTheyAreMostOfTheSequenceOrAStrideShowsEverything) {
   if (comm_.size() == 1) GTEST_SKIP() << "a ring of one";
-  for (const MaskSpec& mask : {MaskSpec{.window_size = {4, 3}, .global_tokens = 120},
+  for (const MaskSpec& mask : {MaskSpec{.window_size = {4, 3}, .global_tokens = 160},
                                MaskSpec{.window_size = {4, 3}, .global_tokens = 2, .stride = 7}}) {
     const RingCase test = make_case(mask, LayoutKind::contiguous);
     EXPECT_FALSE(plan(test).halo()) << test.describe();

@@ -121,41 +121,31 @@ TEST(LocalAttention, RefusesWhatMakesNoSense) {
   EXPECT_THROW(LocalAttention(spec, {all, all, all}, {.threads = -1}), UsageError);
 }
 
-/// How many messages and bytes a local mask costs: the plan's, not the ring's.
-TEST(RingAttention, SendsOnlyTheRowsThatOthersSee) {
-  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
-  const int ranks = comm.size();
-  for (const std::int64_t left : {1, 15, 40}) {
-    RingCase test = local_case({.causal = true, .window_size = {left, 0}}, LayoutKind::contiguous);
-    RingAttention ring(MPI_COMM_WORLD, test.layout, test.spec, test.execution);
-    const Layout& layout = ring.k_layout();
-    const Tensor q = random_tensor(DType::f32, 1, Role::q, 1, layout.positions(comm.rank()), 4, 24);
-    const Tensor k = random_tensor(DType::f32, 1, Role::k, 1, layout.positions(comm.rank()), 2, 24);
-    const Tensor out(DType::f32, 1, layout.rows(comm.rank()), 4, 24);
-    std::vector<float> lse(static_cast<std::size_t>(4 * layout.rows(comm.rank())));
-    take_mpi_calls();
-    ring.forward({.q = q.view(), .k = k.view(), .v = k.view(), .out = out.view(),
-                  .lse = dense_stats(lse.data(), 1, 4, layout.rows(comm.rank()))});
-    const MpiCalls calls = take_mpi_calls();
-    EXPECT_EQ(calls.messages, ring.last_call().messages);
-    EXPECT_EQ(calls.bytes, ring.last_call().bytes_sent);
-    std::array<std::uint64_t, 2> sent{ring.last_call().messages, ring.last_call().bytes_sent};
-    comm.sum(sent);
-    std::uint64_t rows = 0;
-    std::uint64_t messages = 0;
-    for (int rank = 1; rank < ranks; ++rank) {
-      const std::int64_t begin = layout.position(rank, 0);
-      const std::int64_t halo = std::min(begin, left);
-      rows += static_cast<std::uint64_t>(halo);
-      for (int owner = 0; owner < rank; ++owner) {  // several neighbours when the window is longer than a shard
-        messages += layout.position(owner, 0) + layout.rows(owner) > begin - halo ? 1U : 0U;
-      }
+/// All of these would give results, and wrong ones.
+TEST(LocalAttention, RefusesRowsThatAreNotThere) {
+  AttentionSpec spec{.seq_q = 8, .seq_k = 12, .heads = 1, .kv_heads = 1, .head_dim = 8};
+  spec.mask = {.causal = true, .window_size = {2, 0}};
+  const RowSet some({{2, 6}});  // whose last one stands at key 9 and sees 7, 8 and 9
+  const RowSet seen({{4, 10}});
+  LocalAttention attention(spec, {some, some, seen}, {.threads = 1});
+  const auto refusal = [&](const LocalRows& rows) -> std::string {
+    try {
+      attention.keep(rows);
+    } catch (const UsageError& error) {
+      return error.what();
     }
-    const bool ring_is_less = std::max<std::int64_t>(0, left) > 2 * layout.max_rows();  // the halo would outgrow the ring
-    if (ring_is_less) continue;
-    EXPECT_EQ(sent[0], messages) << "window " << left;
-    EXPECT_EQ(sent[1], rows * 2 * 2 * 24 * sizeof(float)) << "window " << left;
-  }
+    return "";
+  };
+  EXPECT_EQ(refusal({RowSet({{0, 8}}), some, RowSet({{0, 12}})}), "");
+  EXPECT_EQ(refusal({some, RowSet({{4, 5}}), RowSet({{6, 9}})}), "") << "keys that only rows see that are not computed";
+  EXPECT_NE(refusal({RowSet({{2, 9}}), some, seen}).find("queries at positions 2 to 8"), std::string::npos);
+  EXPECT_NE(refusal({RowSet({{-1, 6}}), some, seen}).find("queries at positions -1 to 5"), std::string::npos);
+  EXPECT_NE(refusal({some, some, RowSet({{4, 13}})}).find("keys at positions 4 to 12"), std::string::npos);
+  EXPECT_NE(refusal({some, some, RowSet({{-2, 10}})}).find("keys at positions -2 to 9"), std::string::npos);
+  EXPECT_NE(refusal({some, RowSet({{1, 3}}), seen}).find("no rows of q"), std::string::npos);
+  EXPECT_NE(refusal({some, some, RowSet({{5, 10}})}).find("1 keys that computed queries see"), std::string::npos);
+  EXPECT_NE(refusal({some, some, RowSet({{4, 7}, {8, 10}})}).find("first at position 7"), std::string::npos);
+  EXPECT_EQ(attention.rows().keys, RowSet({{6, 9}})) << "what is refused changes nothing";
 }
 
 }  // namespace
