@@ -13,6 +13,7 @@
 
 #include "launch/memory.hpp"
 #include "launch/run_text.hpp"
+#include "launch/saved_halo.hpp"
 #include "runtime/checkpoint/generation_folder.hpp"
 #include "runtime/comm/agreement.hpp"
 
@@ -51,6 +52,17 @@ bool same_run(const std::string& a, const std::string& b) {
   return plan(a) == plan(b);
 }
 
+/// Over the owners' rows go those that this rank had computed itself, if it was this rank that saved them.
+void load_halo(const Communicator& world, const SavedGeneration& generation, stack::Stack& stack, std::int64_t done) {
+  SavedHalo halo(world, stack, done - 1);
+  const std::vector<SavedTensorInfo> saved = generation.tensors();
+  const auto is_halo = [&](const SavedTensorInfo& tensor) { return tensor.name == halo.name(); };
+  if (halo.empty() || std::none_of(saved.begin(), saved.end(), is_halo)) return;
+  const LoadedShard shard{halo.name(), halo.layout(), halo.room()};
+  generation.load({&shard, 1});
+  halo.copy_in();
+}
+
 /// Shards alone come in one pass over the file that reads each byte once, which fine stripes need; where a rank keeps a
 /// halo, each reads the granules around its own rows.
 void load_input(const Communicator& world, const SavedGeneration& generation, stack::Stack& stack, std::int64_t done) {
@@ -59,7 +71,10 @@ void load_input(const Communicator& world, const SavedGeneration& generation, st
   const TensorView x = dense_view(stack.input(done).data(), spec.dtype, spec.batch, rows.rows(), 1, stack.model().width());
   std::array<std::uint64_t, 1> no_halo{rows.rows() == stack.rows() ? 1U : 0U};
   world.min(no_halo);
-  if (no_halo[0] == 0) return generation.load_rows(tensor_name(done, "x"), rows.pieces(), x);
+  if (no_halo[0] == 0) {
+    generation.load_rows(tensor_name(done, "x"), rows.pieces(), x);
+    return load_halo(world, generation, stack, done);
+  }
   const LoadedShard shard{tensor_name(done, "x"), stack.layout(), x};
   generation.load({&shard, 1});
 }
@@ -158,10 +173,13 @@ RunSaver::Wish RunSaver::agreed_wish() {
 }
 
 void RunSaver::save(stack::Stack& stack, std::int64_t layers_done) {
+  SavedHalo halo(world_, stack, layers_done - 1);
+  const ConstTensorView halo_rows = halo.empty() ? ConstTensorView{} : halo.copy_out();
   stack.with_shard(layers_done - 1, [&](const stack::ShardView& view) {
     const std::map<std::string, std::variant<ConstTensorView, ConstRowStats>> tensors{
         {"q", view.q}, {"k", view.k}, {"v", view.v}, {"out", view.out}, {"lse", view.lse}};
     std::vector<SavedShard> shards{{tensor_name(layers_done, "x"), stack.layout(), view.x, true}};
+    if (!halo.empty()) shards.push_back({halo.name(), halo.layout(), halo_rows, true});
     for (const std::string& tensor : options_.checkpoint_tensors) {
       shards.push_back({tensor_name(layers_done, tensor), stack.layout(), tensors.at(tensor)});
     }

@@ -156,6 +156,11 @@ void Stack::with_shard(std::int64_t layer, const std::function<void(const ShardV
         shapes.q(bytes(out(layer)), DType::f32), shapes.stats(lse(layer).data())});
 }
 
+RowSet Stack::halo_behind(std::int64_t layer) const {
+  if (rows_.run(layer) == nullptr || rows_.run(layer) != rows_.run(layer + 1) || rows_.opens_run(layer + 1)) return {};
+  return without(rows_.computed(layer), rows_.own());
+}
+
 /// x(layer) has the rows of the layer before; gives it those of `layer`. A halo is fetched: the one exchange of a run.
 void Stack::enter(std::int64_t layer) {
   if (rows_.run(layer) == rows_.run(layer - 1)) return;

@@ -91,6 +91,12 @@ class Stack {
   /// Within an observer of `layer`: hands `take` what the layer has left on the shard's rows alone, a halo put aside. May be
   /// collective if `take` is.
   void with_shard(std::int64_t layer, const std::function<void(const ShardView&)>& take);
+  /// Rows beside the shard that `layer` computes for the next layer of its run; none behind a run. Owners have the same
+  /// values, but not the same bits: their tiles have other edges.
+  RowSet halo_behind(std::int64_t layer) const;
+  /// x [batch, rows, 1, width] behind `layer`, before the next one: of the rows that `layer` held.
+  TensorView behind(std::int64_t layer) { return rows_view(x(layer + 1).data(), model_.attention.dtype, rows_.held(layer)); }
+  const RowSet& rows_behind(std::int64_t layer) const { return rows_.held(layer); }
   /// Once, after forward(). `observe` (or none) is called on every rank after each layer; local.
   void backward(const std::function<void(std::int64_t index)>& observe);
   /// What all layers so far cost, in the order in which they ran.

@@ -1,5 +1,5 @@
 /// Saves generation after generation until it is killed; `three` saves three; `check` loads the newest and compares
-/// every bit. Usage: checkpoint_saver save|three|check FOLDER
+/// every bit; `plan` saves one whose plan is TEXT. Usage: checkpoint_saver save|three|check FOLDER, plan FOLDER TEXT
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
@@ -42,6 +42,11 @@ void save_three(const Communicator& world, const std::string& folder) {
   }
 }
 
+void save_plan(const Communicator& world, const std::string& folder, const std::string& plan) {
+  const auto shards = shards_of(world);
+  Checkpoint(world.raw(), folder).save({.step = 1, .plan = plan}, shards.saved());
+}
+
 [[noreturn]] void save_for_ever(const Communicator& world, const std::string& folder) {
   auto shards = shards_of(world);
   Checkpoint checkpoint(world.raw(), folder);
@@ -60,13 +65,12 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // a line that is lost with its process would be no promise
   try {
     const annulus::Session session(argc, argv);
-    if (argc != 3) return 2;
-    if (std::string(argv[1]) == "save") save_for_ever(session.world(), argv[2]);
-    if (std::string(argv[1]) == "three") {
-      save_three(session.world(), argv[2]);
-      return 0;
-    }
-    std::printf("newest %d\n", static_cast<int>(check(session.world(), argv[2])));
+    const std::string what = argc > 1 ? argv[1] : "";
+    if (argc != (what == "plan" ? 4 : 3)) return 2;
+    if (what == "save") save_for_ever(session.world(), argv[2]);
+    if (what == "three") save_three(session.world(), argv[2]);
+    if (what == "plan") save_plan(session.world(), argv[2], argv[3]);
+    if (what == "check") std::printf("newest %d\n", static_cast<int>(check(session.world(), argv[2])));
     return 0;
   } catch (const annulus::Error& error) {
     std::fprintf(stderr, "checkpoint_saver: %s\n", error.what());

@@ -48,6 +48,13 @@ class Resume : public testing::Test {
     return outcome.code == 0 ? report()["digest"].get<std::string>() : "";
   }
 
+  /// A sound checkpoint whose plan has these arguments.
+  static void save_plan(const std::string& folder, const std::vector<std::string>& arguments) {
+    const Json plan{{"command", "run"}, {"arguments", arguments}, {"batch", 1}, {"model", nullptr}};
+    const Outcome outcome = run_ranks({{.program = ANNULUS_TEST_SAVER, .words = {"plan", folder, plan.dump()}}});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+  }
+
   Folder folder_;
 };
 
@@ -65,6 +72,64 @@ TEST_F(Resume, GivesTheSameBitsOnAsManyRanks) {
     std::filesystem::remove_all(step(layers));
   }
   EXPECT_EQ(run_program(3, resume_words({})).code, 3) << "nothing is left";
+}
+
+/// A rank computes the halo that it keeps itself, in tiles with other edges than the owner's.
+TEST_F(Resume, GivesTheSameBitsInTheMiddleOfALongRunOfLocalLayers) {
+  const std::vector<std::vector<std::string>> shapes{
+      {"--pattern", "L", "--sliding-window", "9", "--heads", "4", "--kv-heads", "1", "--head-dim", "10", "--layout", "zigzag"},
+      {"--pattern", "L", "--chunk-size", "13", "--seq-len", "97", "--layout", "contiguous"},
+      {"--pattern", "L9L70L3G", "--sink-tokens", "2", "--head-dim", "8", "--layout", "zigzag"}};
+  for (const std::vector<std::string>& shape : shapes) {
+    std::vector<std::string> run{"run", "--input", folder_ / "text", "--layers", "5", "--threads", "1", "--local-halo", "resident",
+                                 "--checkpoint", saved(), "--keep", "9", "--report", folder_ / "report"};
+    run.insert(run.end(), shape.begin(), shape.end());
+    const std::string whole = digest(3, run);
+    for (const int layers : {5, 4, 3, 2}) std::filesystem::remove_all(step(layers));
+    const std::string layout = shape.back();
+    EXPECT_EQ(digest(3, resume_words({"--layout", layout})), whole) << shape[1];
+    EXPECT_EQ(run_program(2, resume_words({"--verify", "9"})).code, 0) << "other ranks take the owners' rows";
+    std::filesystem::remove_all(saved());
+  }
+}
+
+TEST_F(Resume, TrustsACheckpointWithNothingButTheRun) {
+  ASSERT_EQ(run_program(plainly, words({"--checkpoint", saved()})).code, 0);
+  EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved()})).code, 2) << "a new run would prune these saves";
+  const Outcome other = run_program(plainly, words({"--checkpoint", saved(), "--seed", "3"}));
+  EXPECT_EQ(other.code, 2);
+  EXPECT_NE(other.err.find("holds saves already"), std::string::npos) << other.err;
+  const std::string victim = folder_ / "victim";
+  std::ofstream(victim) << "precious";
+  const std::vector<std::string> clashes{"--output=" + victim, "--report=" + victim, "--nonsense=1", "--layers=0", "--dtype=f64"};
+  for (const std::string& word : clashes) {
+    const std::string evil = folder_ / "evil";
+    save_plan(evil, {"--input=" + folder_ / "text", "--heads=2", "--head-dim=16", "--seq-len=900", word});
+    const Outcome outcome = run_program(plainly, {"run", "--resume", evil});
+    EXPECT_EQ(outcome.code, 3) << word << ": " << outcome.err;
+    EXPECT_NE(outcome.err.find(evil), std::string::npos) << outcome.err;
+    std::filesystem::remove_all(evil);
+  }
+  std::string kept;
+  std::ifstream(victim) >> kept;
+  EXPECT_EQ(kept, "precious");
+}
+
+TEST_F(Resume, DoesNotGoOnWithoutItsGradients) {
+  ASSERT_EQ(run_program(2, words({"--backward", "--checkpoint", saved()})).code, 0);
+  const Outcome outcome = run_program(2, resume_words({}));
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_NE(outcome.err.find("gradients"), std::string::npos) << outcome.err;
+  EXPECT_EQ(run_program(2, words({"--backward", "--checkpoint", folder_ / "b", "--time-limit", "1h"})).code, 2);
+  EXPECT_EQ(run_program(plainly, words({"--checkpoint", folder_ / "step-000012"})).code, 2) << "it could not be resumed";
+}
+
+TEST_F(Resume, ClaimsNoVerificationThatItDidNotDo) {
+  ASSERT_EQ(run_program(plainly, words({"--checkpoint", saved()})).code, 0);
+  const Outcome outcome = run_program(plainly, resume_words({"--verify", "3"}));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(report()["verify"].is_null()) << "all layers were done before";
+  EXPECT_EQ(outcome.out.find("verified"), std::string::npos) << outcome.out;
 }
 
 TEST_F(Resume, GoesOnOnOtherRanksLayoutsAndHalos) {
