@@ -79,6 +79,7 @@ TEST_F(Resume, GivesTheSameBitsInTheMiddleOfALongRunOfLocalLayers) {
   const std::vector<std::vector<std::string>> shapes{
       {"--pattern", "L", "--sliding-window", "9", "--heads", "4", "--kv-heads", "1", "--head-dim", "10", "--layout", "zigzag"},
       {"--pattern", "L", "--chunk-size", "13", "--seq-len", "97", "--layout", "contiguous"},
+      {"--pattern", "LLLG", "--sliding-window", "70", "--sink-tokens", "2", "--head-dim", "8", "--layout", "zigzag"},
       {"--pattern", "L9L70L3G", "--sink-tokens", "2", "--head-dim", "8", "--layout", "zigzag"}};
   for (const std::vector<std::string>& shape : shapes) {
     std::vector<std::string> run{"run", "--input", folder_ / "text", "--layers", "5", "--threads", "1", "--local-halo", "resident",
