@@ -16,6 +16,7 @@
 #include "launch/run_input.hpp"
 #include "launch/run_options.hpp"
 #include "launch/run_plan.hpp"
+#include "launch/run_resume.hpp"
 #include "launch/run_saver.hpp"
 #include "launch/run_text.hpp"
 #include "launch/table.hpp"

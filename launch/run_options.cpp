@@ -13,7 +13,7 @@
 #include "kernels/base/error.hpp"
 #include "launch/numbers.hpp"
 #include "launch/run_input.hpp"
-#include "launch/run_saver.hpp"
+#include "launch/run_resume.hpp"
 #include "runtime/checkpoint/generation_folder.hpp"
 
 namespace annulus::launch {

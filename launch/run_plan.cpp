@@ -8,7 +8,7 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/kernel_table.hpp"
-#include "launch/run_saver.hpp"
+#include "launch/run_resume.hpp"
 #include "runtime/comm/placement.hpp"
 
 namespace annulus::launch {

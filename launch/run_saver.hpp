@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,29 +13,8 @@
 
 namespace annulus::launch {
 
-/// What a checkpoint says of the run that wrote it: enough to go on without any other option. `cu_seqlens`: where the list
-/// of documents came from, or empty; only its digest tells runs apart.
-std::string plan_text(const RunOptions& options, const stack::ModelSpec& model, const std::string& cu_seqlens);
-
-/// The arguments that a checkpoint's newest generation was made with, and what was found in its input. Throws InputError.
-/// Local.
-struct SavedRun {
-  std::vector<std::string> arguments;
-  std::int64_t batch = 1;
-  std::string cu_seqlens;
-};
-SavedRun saved_run(const std::string& folder);
-[[noreturn]] void refuse_to_resume(const std::string& folder, const std::string& why);
-
 /// From here on SIGUSR1 asks a run to save and stop: before MPI starts, so that none comes too early. Local.
 void listen_for_stop();
-
-/// Loads the newest sound generation into the stack's input of the layer that follows. Collective. Returns that layer.
-struct Resumed {
-  std::int64_t layer = 0;
-  LoadReport report;
-};
-Resumed resume(const Communicator& world, const std::string& folder, const std::string& plan, stack::Stack& stack);
 
 /// Saves every so many layers, and stops at SIGUSR1 or before the time limit. Methods are collective.
 class RunSaver {
