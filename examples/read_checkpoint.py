@@ -7,9 +7,16 @@ import sys
 
 import h5py
 
-manifests = [json.loads(path.read_text()) | {"folder": path.parent}
-             for path in pathlib.Path(sys.argv[1]).glob("step-*/manifest.json")]
-newest = max((m for m in manifests if m["complete"]), key=lambda m: m["sequence"])
+
+def manifests(folder):
+    for path in pathlib.Path(folder).glob("step-*/manifest.json"):
+        try:
+            yield json.loads(path.read_text()) | {"folder": path.parent}
+        except ValueError:
+            print(f"skipped {path}: it is no JSON", file=sys.stderr)
+
+
+newest = max((m for m in manifests(sys.argv[1]) if m["complete"]), key=lambda m: m["sequence"])
 with h5py.File(newest["folder"] / newest["file"]["name"]) as file:
     print(f"step {file.attrs['step']}, seed {file.attrs['seed']}, plan {file.attrs['plan']}")
     for dataset in newest["datasets"]:

@@ -65,7 +65,7 @@ std::string state_table(const std::vector<FoundGeneration>& generations) {
 ExitCode list(const Communicator& world, const Arguments& arguments) {
   const auto generations = checkpoint::find_together(world, arguments.folder);
   if (world.rank() != 0) return ExitCode::done;
-  fmt::print("{}", state_table(generations));
+  fmt::print("{}", generations.empty() ? "no generation yet\n" : state_table(generations));
   if (checkpoint::is_generation_path(arguments.folder)) return ExitCode::done;
   for (const std::string& path : checkpoint::find_leftovers(arguments.folder)) {
     fmt::print("{}  (being written, or left by a job that died)\n", last_part(path));
@@ -158,7 +158,11 @@ ExitCode verify(const Communicator& world, const Arguments& arguments) {
 ExitCode prune(const Communicator& world, const Arguments& arguments) {
   together(world, [&] {
     if (world.rank() != 0) return;
-    if (checkpoint::find_generations(arguments.folder).empty()) refuse_empty(arguments.folder);
+    if (checkpoint::is_generation_path(arguments.folder)) {
+      throw InputError(fmt::format("'{}' is one generation (the folder around it is pruned); try that folder", arguments.folder));
+    }
+    const bool is_empty = checkpoint::find_generations(arguments.folder).empty();
+    if (is_empty && checkpoint::find_leftovers(arguments.folder).empty()) refuse_empty(arguments.folder);
     const checkpoint::FolderLock lock(arguments.folder);
     if (lock.held()) checkpoint::remove_leftovers(arguments.folder);
     for (const std::string& path : checkpoint::prune_generations(arguments.folder, arguments.keep.value_or(2))) {

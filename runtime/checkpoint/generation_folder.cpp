@@ -150,7 +150,7 @@ std::vector<FoundGeneration> find_generations(const std::string& folder) {
 std::vector<std::string> find_leftovers(const std::string& folder) {
   std::vector<std::string> found;
   for (const std::string& name : names_in(folder)) {
-    if (name.starts_with(leftover_prefix)) found.push_back(folder + "/" + name);
+    if (name.starts_with(std::string(leftover_prefix) + std::string(prefix))) found.push_back(folder + "/" + name);
   }
   return found;
 }

@@ -62,6 +62,18 @@ void check_fit(const DatasetRecord& dataset, const View& view, std::int64_t seq,
                   dataset.name, path, name(dataset.dtype), dataset.shape, name(dtype_of(view)), shapes[0]));
 }
 
+std::uint64_t hash_of(const std::string& text) { return checksum_of(std::as_bytes(std::span(text))); }
+
+/// Of what must be the same on all ranks: a shape may differ in its rows alone, which the layout names.
+std::uint64_t wanted_hash(std::span<const LoadedShard> shards) {
+  std::string text;
+  for (const LoadedShard& shard : shards) {
+    text += fmt::format("{} {} {} {} {}\n", shard.name, shard.rows.index(), shard.layout.seq_len(),
+                        name(shard.layout.kind()), shard.layout.stripe());
+  }
+  return hash_of(text);
+}
+
 }  // namespace
 
 std::vector<FoundGeneration> find_together(const Communicator& comm, const std::string& path) {
@@ -112,9 +124,10 @@ void GenerationReader::check_shard(const LoadedShard& shard) const {
 
 void GenerationReader::load(std::span<const LoadedShard> shards) {
   const TimedScope timed(seconds_);
-  together(comm_, [&] {
+  const Verdict valid = verdict_of([&] {
     for (const LoadedShard& shard : shards) check_shard(shard);
   });
+  agree_on_settings(comm_, wanted_hash(shards), "the tensors to load", valid);
   as_damage([&] {
     for (const LoadedShard& shard : shards) load_tensor(shard);
   });
@@ -135,7 +148,7 @@ void GenerationReader::load_tensor(const LoadedShard& shard) const {
 
 void GenerationReader::load_rows(const std::string& name, std::span<const Piece> pieces, const TensorView& to) {
   const TimedScope timed(seconds_);
-  together(comm_, [&] {
+  const Verdict valid = verdict_of([&] {
     const DatasetRecord& record = dataset(name);
     const std::int64_t seq = record.space().seq;
     check_fit(record, to, seq, path_);
@@ -147,6 +160,7 @@ void GenerationReader::load_rows(const std::string& name, std::span<const Piece>
       }
     }
   });
+  agree_on_settings(comm_, hash_of(name), "the tensor to load", valid);
   as_damage([&] { together(comm_, [&] { read_rows(dataset(name), pieces, to); }); });
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -17,14 +18,16 @@
 namespace annulus::checkpoint {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;                 // to read: members in a tree, so that many of them cost no square
+using OrderedJson = nlohmann::ordered_json;  // to write, as a reader likes it
 
 constexpr std::string_view format_name = "annulus checkpoint";
 constexpr int deepest_level = 8;  ///< of nesting; a manifest has 4
+constexpr std::int64_t last_sequence = std::int64_t{1} << 62;
 constexpr std::string_view own_checksum_line = "\n  \"manifest_xxh64\": ";
 
-Json to_json(const DatasetRecord& dataset) {
-  Json checksums = Json::array();
+OrderedJson to_json(const DatasetRecord& dataset) {
+  OrderedJson checksums = OrderedJson::array();
   for (const std::uint64_t checksum : dataset.checksums) checksums.push_back(hex(checksum));
   return {{"name", "/" + dataset.name},
           {"dtype", name(dataset.dtype)},
@@ -36,13 +39,13 @@ Json to_json(const DatasetRecord& dataset) {
           {"xxh64", std::move(checksums)}};
 }
 
-Json to_json(const MetadataRecord& metadata) {
+OrderedJson to_json(const MetadataRecord& metadata) {
   return {{"offset", metadata.offset}, {"bytes", metadata.bytes}, {"xxh64", hex(metadata.checksum)}};
 }
 
 template <class Records>
-Json list_of(const Records& records) {
-  Json list = Json::array();
+OrderedJson list_of(const Records& records) {
+  OrderedJson list = OrderedJson::array();
   for (const auto& record : records) list.push_back(to_json(record));
   return list;
 }
@@ -134,8 +137,9 @@ void check_cover(const Manifest& manifest) {
 }
 
 void check_own_checksum(const std::string& text) {
+  constexpr std::size_t longest_line = 64;
   const auto at = text.rfind(own_checksum_line);
-  if (at == std::string::npos) refuse("it is cut off");
+  if (at == std::string::npos || text.size() - at > longest_line) refuse("it is cut off");
   const auto written = Json::parse("{" + text.substr(at)).at("manifest_xxh64").get<std::string>();
   const auto covered = std::as_bytes(std::span(text).first(at + 1));
   if (parse_hex(written) != checksum_of(covered)) refuse("its own checksum does not fit it");
@@ -149,13 +153,54 @@ void check_format(const Json& json) {
   }
 }
 
-/// Stops at the first bracket that nests too deep: hostile text gets no memory for the rest.
-Json parse_flat(const std::string& text) {
-  const auto shallow = [](int depth, Json::parse_event_t, const Json&) {
+/// Stops where text stops looking like a manifest: hostile text gets no memory for the rest.
+class Guard {
+ public:
+  bool operator()(int depth, Json::parse_event_t event, const Json& parsed) {
+    using Event = Json::parse_event_t;
     if (depth > deepest_level) refuse("it is nested deeper than manifests are");
+    if (event == Event::object_start || event == Event::array_start) {
+      const bool is_array = event == Event::array_start;
+      if (++brackets_ > most_brackets || (is_array && in_array())) refuse("it has more lists than manifests have");
+      open_.push_back({is_array, 0});
+    } else if (event == Event::object_end || event == Event::array_end) {
+      open_.pop_back();
+    } else if (event == Event::key) {
+      if (++open_.back().members > most_members) refuse("it has more members than manifests have");
+    } else if (in_array()) {
+      check_element(parsed);
+    }
     return true;
+  }
+
+ private:
+  /// Lists hold objects, checksums, or the few extents of a tensor.
+  void check_element(const Json& element) {
+    if (element.is_string()) {
+      if (element.get_ref<const std::string&>().size() != checksum_digits) refuse("a list in it holds no checksums");
+    } else if (++open_.back().members > most_extents) {
+      refuse("it has more extents than tensors have");
+    }
+  }
+  bool in_array() const { return !open_.empty() && open_.back().is_array; }
+
+  static constexpr std::int64_t most_brackets = 1'000'000;  // three for each tensor
+  static constexpr int most_members = 32;
+  static constexpr int most_extents = 8;
+  static constexpr std::size_t checksum_digits = 16;
+  struct Open {
+    bool is_array;
+    int members;
   };
-  return Json::parse(text, shallow);
+  std::vector<Open> open_;
+  std::int64_t brackets_ = 0;
+};
+
+Json parse_guarded(const std::string& text) {
+  const auto guard = std::make_shared<Guard>();  // the parser copies what it calls
+  return Json::parse(text, [guard](int depth, Json::parse_event_t event, const Json& parsed) {
+    return (*guard)(depth, event, parsed);
+  });
 }
 
 /// A date or a version: short, and safe to print.
@@ -170,6 +215,7 @@ Manifest from_json(const Json& json) {
   Manifest manifest;
   manifest.step = size_at(json, "step");
   manifest.sequence = size_at(json, "sequence");
+  if (manifest.sequence > last_sequence) refuse("no checkpoint can follow it");
   manifest.created = parse_label(json.at("created"));
   manifest.program_version = parse_label(json.at("program_version"));
   manifest.ranks = json.at("ranks").get<int>();
@@ -222,8 +268,17 @@ std::vector<MetadataRecord> metadata_between(const std::vector<DatasetRecord>& d
   return gaps;
 }
 
+std::string printable_line(std::string_view text) {
+  constexpr std::size_t longest = 200;
+  std::string line(text.substr(0, longest));
+  for (char& c : line) {
+    if (c < 0x20 || c > 0x7e) c = '?';
+  }
+  return text.size() > longest ? line + "..." : line;
+}
+
 std::string to_text(const Manifest& manifest) {
-  const Json json = {
+  const OrderedJson json = {
       {"format", format_name},
       {"format_version", format_version},
       {"step", manifest.step},
@@ -245,7 +300,7 @@ std::string to_text(const Manifest& manifest) {
 
 Manifest parse_manifest(const std::string& text, const std::string& path) {
   try {
-    const Json json = parse_flat(text);
+    const Json json = parse_guarded(text);
     check_format(json);
     check_own_checksum(text);
     if (!json.at("complete").get<bool>()) refuse("it says that the generation is not complete");
@@ -253,9 +308,9 @@ Manifest parse_manifest(const std::string& text, const std::string& path) {
     check_cover(manifest);
     return manifest;
   } catch (const Json::exception& error) {
-    throw InputError("'" + path + "' is no sound manifest (" + error.what() + ")");
+    throw InputError("'" + path + "' is no sound manifest (" + printable_line(error.what()) + ")");
   } catch (const Error& error) {
-    throw InputError("'" + path + "' is no sound manifest (" + error.what() + ")");
+    throw InputError("'" + path + "' is no sound manifest (" + printable_line(error.what()) + ")");
   }
 }
 

@@ -60,6 +60,9 @@ struct Manifest {
 /// The gaps between datasets, without checksums, in order. The datasets must not overlap.
 std::vector<MetadataRecord> metadata_between(const std::vector<DatasetRecord>& datasets, std::uint64_t file_bytes);
 
+/// Words of a stranger, for a message: 200 characters at most, and none that speaks to a terminal.
+std::string printable_line(std::string_view text);
+
 /// JSON. The last member is the checksum of all text before its line.
 std::string to_text(const Manifest& manifest);
 /// Throws InputError that names `path` and what is wrong; believes no size, name or range before it is checked.

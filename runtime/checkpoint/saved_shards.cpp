@@ -87,8 +87,10 @@ void check_saved(const Communicator& comm, const CheckpointNotes& notes, std::sp
   if (notes.step < 0 || notes.step > most_steps) {
     throw UsageError(fmt::format("step {} cannot name a checkpoint; try 0 to {}", notes.step, most_steps));
   }
-  if (notes.plan.size() > longest_plan || !is_utf8(notes.plan)) {
-    throw UsageError("a checkpoint's plan is UTF-8 text of 16 MiB at most (it goes into JSON); try another encoding");
+  const bool is_text = is_utf8(notes.plan) && notes.plan.find('\0') == std::string::npos;
+  if (notes.plan.size() > longest_plan || !is_text) {
+    throw UsageError("a checkpoint's plan is UTF-8 text of 16 MiB at most, without zeros (it goes into JSON and HDF5); try "
+                     "another encoding");
   }
   if (shards.empty()) throw UsageError("a checkpoint of no tensor; try one at least");
   for (const SavedShard& shard : shards) check_shard(comm, shard);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <fstream>
 #include <set>
 
@@ -209,6 +210,36 @@ TEST_F(CheckpointTest, NoticesThatRanksDisagree) {
     EXPECT_NE(std::string(error.what()).find("rank"), std::string::npos) << error.what();
   }
   EXPECT_FALSE(std::filesystem::exists(folder_ / "ckpt"));
+}
+
+TEST_F(CheckpointTest, NoticesThatRanksWantOtherTensors) {
+  if (comm_.size() == 1) GTEST_SKIP() << "one rank agrees with itself";
+  save(comm_, 1, 1);
+  const bool odd = comm_.rank() == 1;
+  const auto refuses = [&](const std::function<void(const SavedGeneration&)>& load) {
+    EXPECT_THROW(Checkpoint(comm_.raw(), folder_ / "ckpt").load_newest(load), UsageError);
+  };
+  const CheckpointCase zigzag(layout(LayoutKind::zigzag, comm_), comm_.rank());
+  refuses([&](const SavedGeneration& generation) {
+    std::vector<LoadedShard> shards = zigzag.loaded();
+    if (odd) std::swap(shards.front(), shards.back());
+    generation.load(shards);
+  });
+  refuses([&](const SavedGeneration& generation) {
+    std::vector<LoadedShard> shards = zigzag.loaded();
+    if (odd) shards.pop_back();
+    generation.load(shards);
+  });
+  const CheckpointCase other(layout(odd ? LayoutKind::contiguous : LayoutKind::zigzag, comm_), comm_.rank());
+  refuses([&](const SavedGeneration& generation) { generation.load(other.loaded()); });
+  refuses([&](const SavedGeneration& generation) {
+    Buffer<float> none(0);
+    const auto bytes = reinterpret_cast<std::byte*>(none.data());
+    const TensorView x = dense_view(bytes, DType::f32, 2, 0, 1, 640);
+    const TensorView q = dense_view(bytes, DType::bf16, 2, 0, 3, 5);
+    generation.load_rows(odd ? "layers/000003/q" : "layers/000003/x", {}, odd ? q : x);
+  });
+  EXPECT_NO_THROW(Checkpoint(comm_.raw(), folder_ / "ckpt").load(zigzag.loaded()));
 }
 
 TEST_F(CheckpointTest, IsRefusedWhereNothingCanBeSavedOrLoaded) {

@@ -116,9 +116,43 @@ const std::vector<Damage> damages{
     in_manifest(
         "endless_manifest", [](const std::string& path) { fs::resize_file(path, 1LL << 40); }, "longer than"),
     in_manifest(
-        "deep_manifest", [](const std::string& path) { write(path, std::string(1 << 20, '[')); }, "nested deeper"),
+        "deep_manifest",
+        [](const std::string& path) {
+          std::string text;
+          for (int i = 0; i < 1 << 18; ++i) text += "{\"a\":";
+          write(path, text);
+        },
+        "nested deeper"),
+    in_manifest(
+        "lists_in_lists", [](const std::string& path) { write(path, std::string(1 << 20, '[')); }, "more lists"),
     in_manifest(
         "deep_objects", [](const std::string& path) { write(path, nested_objects(1000)); }, "nested deeper"),
+    in_manifest(
+        "manifest_of_members",
+        [](const std::string& path) {
+          std::string text = "{";
+          for (int i = 0; i < 1 << 18; ++i) text += "\"k" + std::to_string(i) + "\":0,";
+          write(path, text + "\"z\":0}");
+        },
+        "more members than manifests have"),
+    in_manifest(
+        "manifest_of_lists",
+        [](const std::string& path) {
+          std::string text = "{\"shape\":[";
+          for (int i = 0; i < 1 << 20; ++i) text += "[],";
+          write(path, text + "0]}");
+        },
+        "more lists than manifests have"),
+    in_manifest(
+        "manifest_of_numbers",
+        [](const std::string& path) {
+          std::string text = "{\"shape\":[";
+          for (int i = 0; i < 1 << 20; ++i) text += "0,";
+          write(path, text + "0]}");
+        },
+        "more extents than tensors have"),
+    forged("last_sequence", "\"sequence\": ", "\"sequence\": 922337203685477580", "no checkpoint can follow it"),
+    forged("speaks_to_the_terminal", "\"name\": \"/layers", "\"name\": \"/\\u001b[31mlayers", "'/?[31mlayers"),
     in_manifest(
         "manifest_is_a_list", [](const std::string& path) { write(path, "[1]"); }, "no sound manifest"),
     in_manifest("manifest_is_a_pipe", instead([](const std::string& path) { mkfifo(path.c_str(), 0600); }), "regular"),
@@ -143,7 +177,7 @@ const std::vector<Damage> damages{
     forged("unknown_type", "\"dtype\": \"f32\"", "\"dtype\": \"f31\"", "unknown element type 'f31'"),
     forged("bad_name", "/layers/000003/x", "/layers/../x", "names a tensor"),
     forged("two_of_a_name", "/layers/000003/x", "/layers/000003/q", "twice"),
-    forged("bad_checksum", "\"xxh64\": [\n        \"", "\"xxh64\": [\n        \"zz", "is no checksum"),
+    forged("bad_checksum", "\"xxh64\": [\n        \"", "\"xxh64\": [\n        \"zz", "holds no checksums"),
     forged("terminal_codes", "\"created\": \"", "\"created\": \"\\u001b[2J", "no plain word"),
 };
 
