@@ -50,6 +50,7 @@ class BackwardBlock {
   ANNULUS_DEVICE void run() {
     clear<1, width>(first_);
     clear<1, width>(second_);
+    if (!rows_are_keys && args_.fresh == 0) load_sum(args_.dq + query_row(0) * width, first_);
     if (!cursor_.done()) start();
     for (int stage = 0; !cursor_.done(); stage ^= Config::stages - 1) meet(stage);
     store();
@@ -235,12 +236,7 @@ class BackwardBlock {
 
   ANNULUS_DEVICE void store() {
     if constexpr (!rows_are_keys) {
-      float* const dq = args_.dq + query_row(0) * width;
-      if (args_.fresh != 0) {
-        store_sum(dq, first_, 1, args_.extents.padded_rows);
-      } else {
-        add_sum(dq, first_);
-      }
+      store_sum(args_.dq + query_row(0) * width, first_, 1, args_.extents.padded_rows);
     } else {
       float* const dk = args_.gradient + static_cast<std::int64_t>(pair_) * 2 * part();
       if constexpr (has_first) store_sum(dk, first_, args_.score.softmax_scale, args_.extents.key_rows);
@@ -266,15 +262,16 @@ class BackwardBlock {
     }
   }
 
-  ANNULUS_DEVICE void add_sum(float* matrix, const Sums<1, width>& sum) {
-    float* const place = own_place(matrix);
+  /// The sum of the blocks before, in this thread's registers again.
+  ANNULUS_DEVICE void load_sum(float* matrix, Sums<1, width>& sum) {
+    const float* const place = own_place(matrix);
     ANNULUS_UNROLL
     for (int half = 0; half < 2; ++half) {
       ANNULUS_UNROLL
       for (int j = 0; j < width / 8; ++j) {
-        auto* const pair = reinterpret_cast<Float2*>(place + half * 8 * width + j * 8);
-        const Float2 before = machine_.load(static_cast<const Float2*>(pair));
-        machine_.store(pair, Float2{before.x + sum[0][j][2 * half], before.y + sum[0][j][2 * half + 1]});
+        const auto pair = machine_.load(reinterpret_cast<const Float2*>(place + half * 8 * width + j * 8));
+        sum[0][j][2 * half] = pair.x;
+        sum[0][j][2 * half + 1] = pair.y;
       }
     }
   }

@@ -25,7 +25,8 @@ struct ContractCase {
   double scale = 1;                   ///< of random q and k
   std::optional<DType> result_dtype;  ///< of out, dq, dk, dv; default: f32, f64 for f64
   double gradient_scale =
-      0;  ///< least magnitude that errors of dq, dk and dsink are relative to, where they cancel to nothing
+      0;  ///< least magnitude that errors of dq and dk are relative to, where they cancel to nothing
+  double sink_scale = 0;  ///< the same of dsink, a few sums of as many terms as there are rows
   OracleTensors tensors;  ///< empty: random; rounded to `dtype`
 };
 

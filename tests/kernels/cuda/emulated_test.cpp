@@ -37,6 +37,7 @@ ContractCase random_case(std::uint64_t seed, DType dtype) {
   if (below(3) == 0) test.problem.sink.assign(static_cast<std::size_t>(test.problem.heads), 0.7F);
   if (below(2) == 0) test.blocks = cut_blocks(seq_k, {seq_k / 3, seq_k / 2});
   test.gradient_scale = 1;  // rows that see one key have ds = 0, the rest of a cancellation
+  test.sink_scale = static_cast<double>(test.problem.batch * test.problem.seq_q);
   return test;
 }
 
