@@ -133,9 +133,13 @@ void EmulatedBlock::collective(int thread, const char* name, void* slot, Execute
 }
 
 std::byte* EmulatedBlock::place(std::uint32_t at, std::size_t bytes, std::size_t alignment) {
-  if (at % alignment != 0) throw EmulationError("misaligned access to shared memory at " + std::to_string(at));
-  if (at + bytes > shared_.size()) throw EmulationError("access beyond shared memory at " + std::to_string(at));
+  if ((at & (alignment - 1)) != 0 || at + bytes > shared_.size()) refuse(at, alignment);
   return shared_.data() + at;
+}
+
+void EmulatedBlock::refuse(std::uint32_t at, std::size_t alignment) {
+  const std::string place = "access to shared memory at " + std::to_string(at);
+  throw EmulationError(at % alignment != 0 ? "misaligned " + place : "out of range: " + place);
 }
 
 std::byte* EmulatedBlock::read(int thread, std::uint32_t at, std::size_t bytes, std::size_t alignment) {

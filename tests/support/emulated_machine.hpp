@@ -87,6 +87,7 @@ class EmulatedBlock {
   void run_warp(int warp, bool descending);
   void release_sync();
   std::byte* place(std::uint32_t at, std::size_t bytes, std::size_t alignment);
+  [[noreturn]] static void refuse(std::uint32_t at, std::size_t alignment);
   [[noreturn]] void fail(int thread, const std::string& what) const;
   std::string where() const;
 
@@ -161,7 +162,8 @@ class EmulatedMachine {
   float exp2(float x) const { return std::exp2(x); }
   float log2(float x) const { return std::log2(x); }
   float tanh(float x) const { return std::tanh(x); }
-  float fma(float a, float b, float c) const { return std::fma(a, b, c); }
+  /// Rounded to double between (rarely another bit): std::fma is a call, where it is not an instruction.
+  float fma(float a, float b, float c) const { return static_cast<float>(static_cast<double>(a) * b + c); }
 
  private:
   float exchange(const char* name, float x, int source) const;

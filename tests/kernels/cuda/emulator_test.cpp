@@ -183,7 +183,7 @@ TEST(Emulator, FindsDivergence) {
 }
 
 TEST(Emulator, FindsBadAddresses) {
-  expect_fault("beyond shared", fault(32, 64, [](EmulatedMachine& machine) { machine.load_shared<float>(64); }));
+  expect_fault("out of range", fault(32, 64, [](EmulatedMachine& machine) { machine.load_shared<float>(64); }));
   expect_fault("misaligned", fault(32, 64, [](EmulatedMachine& machine) { machine.load_shared<double>(4); }));
   expect_fault("misaligned", fault(32, 64, [](EmulatedMachine& machine) {
                  std::uint32_t r[4];
