@@ -17,6 +17,10 @@
 namespace annulus::kernels::cuda {
 namespace {
 
+/// Slim builds (ANNULUS_CUDA_KERNELS) have one instance of each family.
+template <class T, int width>
+constexpr bool is_built = ANNULUS_ALL_CUDA_KERNELS != 0 || (std::is_same_v<T, bf16> && width == 128);
+
 constexpr int oldest_capability = 80;  ///< 8.0: mma.sync with bf16, cp.async
 constexpr std::int64_t slot_bytes = std::int64_t{4} << 20;
 
