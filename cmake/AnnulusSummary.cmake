@@ -3,7 +3,10 @@
 
 set(annulus_cuda "not found")
 if(ANNULUS_HAVE_CUDA)
-  set(annulus_cuda "${CUDAToolkit_VERSION} found (no CUDA kernels yet)")
+  set(annulus_cuda "${CUDAToolkit_VERSION}, kernels for ${ANNULUS_CUDA_ARCHITECTURES}, only bf16 at head_dim 128")
+  if(ANNULUS_ALL_CUDA_KERNELS)
+    set(annulus_cuda "${CUDAToolkit_VERSION}, all kernels for ${ANNULUS_CUDA_ARCHITECTURES}")
+  endif()
 elseif(NOT ANNULUS_ENABLE_CUDA)
   set(annulus_cuda "off")
 endif()

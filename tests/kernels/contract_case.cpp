@@ -288,7 +288,7 @@ OracleResult judge(const KernelTable& table, ContractCase test, const std::strin
   check("dq", &OracleResult::dq, test.gradient_scale);
   check("dk", &OracleResult::dk, test.gradient_scale);
   check("dv", &OracleResult::dv, 0);
-  check("dsink", &OracleResult::dsink, 0);
+  check("dsink", &OracleResult::dsink, test.sink_scale);
   return got;
 }
 

@@ -26,7 +26,8 @@ struct ContractCase {
   std::optional<DType> result_dtype;  ///< of out, dq, dk, dv; default: f32, f64 for f64
   std::optional<DType> dout_dtype;    ///< default: `dtype`; its values are rounded to that in any case
   double gradient_scale =
-      0;                  ///< least magnitude that errors of dq and dk are relative to, where they cancel to nothing
+      0;  ///< least magnitude that errors of dq and dk are relative to, where they cancel to nothing
+  double sink_scale = 0;  ///< the same of dsink, a few sums of as many terms as there are rows
   OracleTensors tensors;  ///< empty: random; rounded to `dtype`
 };
 

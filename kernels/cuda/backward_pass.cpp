@@ -1,0 +1,184 @@
+/// The backward pass: per block one launch for dQ and one or two for dK and dV; dQ stays on the device until finish.
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <cstring>
+#include <numbers>
+
+#include "kernels/cuda/config.hpp"
+#include "kernels/cuda/instances.hpp"
+#include "kernels/cuda/pass_state.hpp"
+#include "kernels/cuda/passes.hpp"
+
+namespace annulus::kernels::cuda {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+class CudaBackward final : public BackwardPass {
+ public:
+  CudaBackward(Device& device, const Problem& problem, const BackwardInputs& inputs, Resources resources)
+      : state_(device, problem, resources),
+        lse_view_(inputs.lse),
+        q_(device),
+        dout_(device),
+        dq_(device, state_.rows() * state_.width()),
+        lse_(device),
+        delta_(device, state_.rows()),
+        gradient_(device),
+        query_plan_(device),
+        key_plan_(device) {
+    with_element_and_width(problem.dtype, state_.kind().width, [&](auto element, auto width) {
+      using Config = BackwardConfig<decltype(element), decltype(width)::value>;
+      row_tile_ = Config::rows;
+      column_tile_ = Config::columns;
+      one_sum_ = Config::one_sum;
+    });
+    if (state_.rows() == 0) return;
+    state_.upload_queries(inputs.q, problem.dtype, q_);
+    state_.upload_queries(inputs.dout, problem.dtype, dout_);
+    upload_lse();
+    compute_delta(inputs.out);
+  }
+
+  void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) override {
+    const std::int64_t elements = block_elements(block.shape);
+    if (elements > 0 && state_.rows() == 0) {
+      std::memset(gradient, 0, static_cast<std::size_t>(elements) * sizeof(float));
+    } else if (elements > 0) {
+      launch(block, visible, progress);
+      state_.device().download(gradient, gradient_.data(), elements * static_cast<std::int64_t>(sizeof(float)),
+                               progress);
+    }
+    if (progress) progress();  // at least once, however small the block
+  }
+
+  void finish(const TensorView& dq, std::span<double> dsink) override {
+    if (state_.rows() > 0) download_dq(dq);
+    if (dsink.empty()) return;
+    const Buffer<float> delta = state_.host<float>(state_.rows());
+    if (state_.rows() > 0) {
+      state_.device().download(delta.data(), delta_.data(), delta.size() * static_cast<std::int64_t>(sizeof(float)),
+                               {});
+    }
+    for (std::size_t head = 0; head < dsink.size(); ++head) {
+      dsink[head] = sink_gradient(static_cast<std::int64_t>(head), delta.data());
+    }
+  }
+
+ private:
+  void upload_lse() {
+    const Problem& problem = state_.problem();
+    const Buffer<float> staged = state_.host<float>(state_.rows());
+    std::ranges::fill(staged.span(), infinity);  // rows without keys, as those of the padding, have p = 0
+    for (std::int64_t pair = 0; pair < state_.pairs(); ++pair) {
+      const float* const lse = lse_view_.at(pair / problem.heads, pair % problem.heads);
+      for (std::int64_t row = 0; row < problem.q_rows; ++row) {
+        if (lse[row] == -infinity) continue;
+        staged[pair * state_.padded_rows() + row] = static_cast<float>(lse[row] * std::numbers::log2e);
+      }
+    }
+    lse_.upload(staged.span(), {});
+  }
+
+  void compute_delta(const ConstTensorView& out) {
+    DeviceArray<std::byte> out_rows(state_.device());
+    state_.upload_queries(out, DType::f32, out_rows);
+    state_.device().delta(state_.kind(), {.dout = dout_.data(),
+                                          .out = reinterpret_cast<const float*>(out_rows.data()),
+                                          .delta = delta_.data(),
+                                          .rows = state_.rows()});
+  }
+
+  void launch(const Block& block, const VisibleRows& visible, const Progress& progress) {
+    const Problem& problem = state_.problem();
+    TilePlan queries = plan_tiles(visible, problem.q_rows, row_tile_, column_tile_);
+    TilePlan keys =
+        transposed(plan_tiles(visible, problem.q_rows, column_tile_, row_tile_), ceil_div(block.shape.rows, row_tile_));
+    if (!attended_) queries.add_idle();
+    keys.add_idle();
+    state_.upload_block(block, visible, queries.any_masked() || keys.any_masked(), progress);
+    query_plan_.upload(queries, progress);
+    key_plan_.upload(keys, progress);
+    gradient_.reserve(block_elements(block.shape));
+
+    const std::int64_t key_blocks = key_plan_.tiles() * problem.batch * problem.kv_heads;
+    for (const Gradients wanted : {Gradients::dk_and_dv, Gradients::dk, Gradients::dv}) {
+      if ((wanted == Gradients::dk_and_dv) == one_sum_) continue;
+      state_.device().backward(state_.kind(), wanted, key_blocks, args(block, visible, key_plan_));
+    }
+    if (query_plan_.tiles() == 0) return;
+    const std::int64_t query_blocks = query_plan_.tiles() * state_.pairs();
+    state_.device().backward(state_.kind(), Gradients::dq, query_blocks, args(block, visible, query_plan_));
+    attended_ = true;
+  }
+
+  BackwardArgs args(const Block& block, const VisibleRows& visible, const DevicePlan& plan) const {
+    return {.extents = state_.extents(block),
+            .plan = plan.view(),
+            .mask = state_.mask(visible),
+            .score = state_.score(),
+            .q = q_.data(),
+            .dout = dout_.data(),
+            .lse = lse_.data(),
+            .delta = delta_.data(),
+            .block = state_.block(),
+            .dq = dq_.data(),
+            .gradient = gradient_.data(),
+            .fresh = attended_ ? 0 : 1};
+  }
+
+  void download_dq(const TensorView& dq) const {
+    const Problem& problem = state_.problem();
+    const std::int64_t head_elements = state_.padded_rows() * state_.width();
+    const Buffer<float> staged = state_.host<float>(state_.pairs() * head_elements);
+    if (attended_) {
+      state_.device().download(staged.data(), dq_.data(), staged.size() * static_cast<std::int64_t>(sizeof(float)), {});
+    } else {
+      staged.clear();
+    }
+    const auto scale = static_cast<float>(problem.softmax_scale);
+    state_.workers().for_each(state_.pairs(), [&](std::int64_t pair, int) {
+      scatter(staged.data() + pair * head_elements, state_.width(), scale, dq, pair / problem.heads,
+              pair % problem.heads);
+    });
+  }
+
+  double sink_gradient(std::int64_t head, const float* delta) const {
+    const Problem& problem = state_.problem();
+    if (problem.sink.empty()) return 0;
+    const double sink = problem.sink[static_cast<std::size_t>(head)];
+    if (!std::isfinite(sink)) return 0;  // exp(sink - lse) is 0, also for rows whose lse is -infinity
+    double sum = 0;
+    for (std::int64_t b = 0; b < problem.batch; ++b) {
+      const float* const of_head = delta + (b * problem.heads + head) * state_.padded_rows();
+      const float* const lse = lse_view_.at(b, head);
+      for (std::int64_t row = 0; row < problem.q_rows; ++row) sum -= std::exp(sink - lse[row]) * of_head[row];
+    }
+    return sum;
+  }
+
+  PassState state_;
+  ConstRowStats lse_view_;
+  DeviceArray<std::byte> q_;
+  DeviceArray<std::byte> dout_;
+  DeviceArray<float> dq_;  ///< lacks softmax_scale
+  DeviceArray<float> lse_;
+  DeviceArray<float> delta_;
+  DeviceArray<float> gradient_;
+  DevicePlan query_plan_;
+  DevicePlan key_plan_;
+  std::int64_t row_tile_ = 0;
+  std::int64_t column_tile_ = 0;
+  bool one_sum_ = false;
+  bool attended_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<BackwardPass> make_backward(Device& device, const Problem& problem, const BackwardInputs& inputs,
+                                            Resources resources) {
+  pass_bytes(problem, Direction::backward);  // throws where the products inside would wrap
+  return std::make_unique<CudaBackward>(device, problem, inputs, resources);
+}
+
+}  // namespace annulus::kernels::cuda

@@ -1,0 +1,47 @@
+/// Tile sizes. Shared memory stays below the 99 KiB that a block may have on every processor from sm_80 on.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace annulus::kernels::cuda {
+
+/// head_dim is padded with zeros to one of these.
+inline constexpr int widths[] = {64, 128, 256};
+
+/// Rows that queries are padded to: every row tile of every kernel divides it.
+inline constexpr int row_padding = 128;
+
+/// A block of forward: `warps` warps of 16 * row_tiles query rows each meet `keys` keys at a time.
+template <class T, int width>
+struct ForwardConfig {
+  static constexpr bool wide = sizeof(T) == 4;
+  static constexpr int warps = 4;
+  // Two row tiles halve the shared memory traffic per product; at width 256 their O would not fit the registers.
+  static constexpr int row_tiles = !wide && width <= 128 ? 2 : 1;
+  // At width 128 ptxas 13.0 spills with 64 keys (S and O take 192 registers) and with 48.
+  static constexpr int keys = !wide ? (width == 128 ? 32 : 64) : width <= 128 ? 32 : 16;
+  static constexpr int rows = warps * 16 * row_tiles;
+  static constexpr int threads = warps * 32;
+  static constexpr int blocks_per_processor = width <= 128 ? 2 : 1;
+  static constexpr int shared_bytes = (rows + 2 * keys) * width * static_cast<int>(sizeof(T));
+};
+
+/// A block of backward: 16 rows per warp, of the side whose gradients it keeps, meet `columns` of the other side.
+template <class T, int width>
+struct BackwardConfig {
+  static constexpr bool wide = sizeof(T) == 4;
+  static constexpr int warps = wide && width == 256 ? 2 : 4;
+  // At width 256 ptxas 13.0 spills a few words of dq with 32 columns.
+  static constexpr int columns = !wide && width <= 128 ? 64 : width == 64 ? 32 : 16;
+  static constexpr int stages = wide && width > 64 ? 1 : 2;  ///< of the tile that is needed first
+  static constexpr int rows = warps * 16;
+  static constexpr int threads = warps * 32;
+  static constexpr int blocks_per_processor = width <= 128 ? 2 : 1;
+  static constexpr int stats_bytes = columns * 4;
+  static constexpr int shared_bytes =
+      (2 * rows + (stages + 1) * columns) * width * static_cast<int>(sizeof(T)) + (stages + 1) * stats_bytes;
+  static constexpr bool one_sum = width > 128;  ///< the sums of dK and dV fill the registers one at a time
+};
+
+}  // namespace annulus::kernels::cuda

@@ -1,0 +1,194 @@
+/// The CUDA runtime behind Device.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/cuda_device.hpp"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "kernels/cuda/cuda_error.hpp"
+#include "kernels/cuda/instances.hpp"
+#include "kernels/cuda/launch.hpp"
+
+namespace annulus::kernels::cuda {
+namespace {
+
+/// Slim builds (ANNULUS_CUDA_KERNELS) have one instance of each family.
+template <class T, int width>
+constexpr bool is_built = ANNULUS_ALL_CUDA_KERNELS != 0 || (std::is_same_v<T, bf16> && width == 128);
+
+constexpr int oldest_capability = 80;  ///< 8.0: mma.sync with bf16, cp.async
+constexpr std::int64_t slot_bytes = std::int64_t{4} << 20;
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+int capability(int device) {
+  int major = 0;
+  int minor = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "tell its generation");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "tell its generation");
+  return major * 10 + minor;
+}
+
+/// Pinned memory that one copy at a time goes through.
+struct Slot {
+  void* memory = nullptr;
+  cudaEvent_t passed = nullptr;  ///< when the copy is over
+};
+
+class CudaDevice final : public Device {
+ public:
+  CudaDevice() {
+    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "create a stream");
+    for (Slot& slot : slots_) {
+      check_cuda(cudaMallocHost(&slot.memory, static_cast<std::size_t>(slot_bytes)), "allocate pinned memory");
+      check_cuda(cudaEventCreateWithFlags(&slot.passed, cudaEventDisableTiming), "create an event");
+    }
+  }
+
+  void* allocate(std::int64_t bytes) override {
+    void* memory = nullptr;
+    const cudaError_t code = cudaMallocAsync(&memory, static_cast<std::size_t>(bytes), stream_);
+    if (code == cudaErrorMemoryAllocation) refuse_memory(bytes);
+    check_cuda(code, "allocate memory");
+    return memory;
+  }
+
+  /// In the order of the stream: kernels under way keep it. Runs in destructors, so a failure shows at the next call.
+  void release(void* memory) noexcept override { static_cast<void>(cudaFreeAsync(memory, stream_)); }
+
+  void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override {
+    for (std::int64_t done = 0; done < bytes; done += slot_bytes) {
+      const auto count = static_cast<std::size_t>(std::min(slot_bytes, bytes - done));
+      Slot& slot = next_slot();
+      wait(slot, progress);
+      std::memcpy(slot.memory, static_cast<const std::byte*>(from) + done, count);
+      copy(static_cast<std::byte*>(to) + done, slot.memory, count, cudaMemcpyHostToDevice, slot);
+    }
+  }
+
+  /// The next piece travels while the host takes one out of its slot.
+  void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) override {
+    const std::int64_t pieces = ceil_div(bytes, slot_bytes);
+    const auto size = [&](std::int64_t piece) {
+      return static_cast<std::size_t>(std::min(slot_bytes, bytes - piece * slot_bytes));
+    };
+    std::array<Slot*, 2> slot_of{};
+    for (std::int64_t piece = 0; piece <= pieces; ++piece) {
+      if (piece < pieces) {
+        Slot*& slot = slot_of[static_cast<std::size_t>(piece % 2)];
+        slot = &next_slot();
+        wait(*slot, progress);
+        const auto* const source = static_cast<const std::byte*>(from) + piece * slot_bytes;
+        copy(slot->memory, source, size(piece), cudaMemcpyDeviceToHost, *slot);
+      }
+      if (piece == 0) continue;
+      Slot& landed = *slot_of[static_cast<std::size_t>((piece - 1) % 2)];
+      wait(landed, progress);
+      std::memcpy(static_cast<std::byte*>(to) + (piece - 1) * slot_bytes, landed.memory, size(piece - 1));
+    }
+  }
+
+  void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) override {
+    check_built(kind);
+    with_forward_kernel(kind, [&]<class Kernel>() { launch_if_built<Kernel>(blocks, args); });
+  }
+  void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) override {
+    check_built(kind);
+    with_backward_kernel(kind, wanted, [&]<class Kernel>() { launch_if_built<Kernel>(blocks, args); });
+  }
+  void finish(DType out, int width, const FinishArgs& args) override {
+    const std::int64_t rows = std::int64_t{args.batch} * args.heads * args.rows;
+    with_finish_kernel(out, width,
+                       [&]<class Kernel>() { launch<Kernel>(ceil_div(rows, Kernel::warps), args, stream_); });
+  }
+  void delta(const KernelKind& kind, const DeltaArgs& args) override {
+    with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args, stream_); });
+  }
+
+ private:
+  [[noreturn]] static void refuse_memory(std::int64_t bytes) {
+    static_cast<void>(cudaGetLastError());  // else the next launch reports it once more
+    std::size_t free = 0;
+    std::size_t total = 0;
+    check_cuda(cudaMemGetInfo(&free, &total), "tell its free memory");
+    throw ResourceError("cannot allocate " + std::to_string(bytes) + " bytes on the GPU (" + std::to_string(free) +
+                        " of " + std::to_string(total) + " are free); try more ranks, or --backend auto");
+  }
+
+  template <class Kernel>
+  void launch_if_built(std::int64_t blocks, const typename Kernel::Args& args) {
+    if constexpr (is_built<typename Kernel::Element, Kernel::row_width>) launch<Kernel>(blocks, args, stream_);
+  }
+  static void check_built(const KernelKind& kind) {
+    with_element_and_width(kind.dtype, kind.width, [&](auto element, auto width) {
+      if (is_built<decltype(element), decltype(width)::value>) return;
+      throw UsageError("this build has no cuda kernels for " + std::string(name(kind.dtype)) + " at head_dim up to " +
+                       std::to_string(kind.width) +
+                       " (only those for bf16 at 128); try a build with -D ANNULUS_CUDA_KERNELS=all");
+    });
+  }
+
+  Slot& next_slot() {
+    turn_ ^= 1U;
+    return slots_[turn_];
+  }
+  void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind direction, const Slot& slot) {
+    check_cuda(cudaMemcpyAsync(to, from, bytes, direction, stream_), "copy");
+    check_cuda(cudaEventRecord(slot.passed, stream_), "record an event");
+  }
+  static void wait(const Slot& slot, const Progress& progress) {
+    auto last = std::chrono::steady_clock::now();
+    for (;;) {
+      const cudaError_t code = cudaEventQuery(slot.passed);
+      if (code != cudaErrorNotReady) return check_cuda(code, "compute");
+      const auto now = std::chrono::steady_clock::now();
+      if (progress && now - last > std::chrono::microseconds(100)) {
+        progress();
+        last = now;
+      }
+      std::this_thread::yield();
+    }
+  }
+
+  cudaStream_t stream_ = nullptr;
+  std::array<Slot, 2> slots_;
+  unsigned turn_ = 0;
+};
+
+}  // namespace
+
+void check_cuda(int code, const char* doing) {
+  if (code != cudaSuccess) throw CudaError(code, cudaGetErrorString(static_cast<cudaError_t>(code)), doing);
+}
+
+std::string device_absence() {
+  int devices = 0;
+  const cudaError_t code = cudaGetDeviceCount(&devices);
+  if (code != cudaSuccess || devices == 0) {
+    int driver = 0;
+    static_cast<void>(cudaDriverGetVersion(&driver));  // 0: there is none
+    static_cast<void>(cudaGetLastError());
+    return "no GPU is found (CUDA: " + std::string(cudaGetErrorString(code)) + "; the driver supports " +
+           version_text(driver) + ", this build was made with " + version_text(CUDART_VERSION) + ")";
+  }
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "tell which one is chosen");
+  const int found = capability(device);
+  if (found >= oldest_capability) return {};
+  return "GPU " + std::to_string(device) + " has compute capability " + std::to_string(found / 10) + "." +
+         std::to_string(found % 10) + " (the kernels need 8.0)";
+}
+
+Device& cuda_device() {
+  static CudaDevice* const device = new CudaDevice;  // never deleted: the runtime may be gone before static objects
+  return *device;
+}
+
+}  // namespace annulus::kernels::cuda

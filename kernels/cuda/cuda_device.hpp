@@ -1,0 +1,18 @@
+/// The GPU of this process as a Device: one stream, copies through pinned staging.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "kernels/cuda/device.hpp"
+
+namespace annulus::kernels::cuda {
+
+/// Empty, or why this process has no GPU that the kernels run on: no driver, no device, or too old a one.
+std::string device_absence();
+
+/// The current device of the calling thread at the first call (CUDA_VISIBLE_DEVICES chooses); lives until the process
+/// ends.
+Device& cuda_device();
+
+}  // namespace annulus::kernels::cuda

@@ -1,0 +1,83 @@
+/// What the passes ask of a device: memory, copies, launches, in the order of the calls. The CUDA runtime implements it
+/// (cuda_device), and the emulator of the tests.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include "kernels/base/checked.hpp"
+#include "kernels/base/dtype.hpp"
+#include "kernels/base/workers.hpp"
+#include "kernels/cuda/args.hpp"
+#include "kernels/cuda/backward_block.hpp"
+
+namespace annulus::kernels::cuda {
+
+/// Which instance of a family of kernels.
+struct KernelKind {
+  DType dtype;
+  int width;
+  bool general;  ///< scores follow the general rule
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  /// Not null; aligned to 256 bytes. Throws ResourceError with the bytes asked for.
+  virtual void* allocate(std::int64_t bytes) = 0;
+  virtual void release(void* memory) noexcept = 0;
+
+  /// `from` has been read when this returns; the copy itself may still be on its way. Calls `progress` while it waits.
+  virtual void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) = 0;
+  /// Everything enqueued before has been done, and `to` has been written, when this returns.
+  virtual void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) = 0;
+
+  /// Enqueue `blocks` > 0 blocks. Throw UsageError where this build lacks the instance.
+  virtual void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) = 0;
+  virtual void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) = 0;
+  /// One warp per row; `out` is the type of FinishArgs::out.
+  virtual void finish(DType out, int width, const FinishArgs& args) = 0;
+  virtual void delta(const KernelKind& kind, const DeltaArgs& args) = 0;
+};
+
+/// Owned memory of a device that outlives it; grows, never shrinks.
+template <class T>
+class DeviceArray {
+ public:
+  explicit DeviceArray(Device& device) : device_(device) {}
+  DeviceArray(Device& device, std::int64_t size) : device_(device) { reserve(size); }
+  ~DeviceArray() { clear(); }
+  DeviceArray(const DeviceArray&) = delete;
+  DeviceArray& operator=(const DeviceArray&) = delete;
+
+  T* data() const { return data_; }
+  /// Contents are lost if it has to grow.
+  void reserve(std::int64_t size) {
+    if (size <= size_) return;
+    clear();
+    data_ = static_cast<T*>(
+        device_.allocate(static_cast<std::int64_t>(checked_product({size, static_cast<std::int64_t>(sizeof(T))}))));
+    size_ = size;
+  }
+  void upload(std::span<const T> values, const Progress& progress) {
+    reserve(static_cast<std::int64_t>(values.size()));
+    if (!values.empty()) {
+      device_.upload(data_, values.data(), static_cast<std::int64_t>(values.size_bytes()), progress);
+    }
+  }
+
+ private:
+  void clear() {
+    if (data_ != nullptr) device_.release(std::exchange(data_, nullptr));
+    size_ = 0;
+  }
+
+  Device& device_;
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
+}  // namespace annulus::kernels::cuda

@@ -1,0 +1,120 @@
+/// The CUDA row on emulated hardware: all suites of the CPU rows, and what only this row promises.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <array>
+#include <random>
+
+#include "tests/kernels/available_backends.hpp"
+#include "tests/kernels/contract_case.hpp"
+#include "tests/support/compare.hpp"
+#include "tests/support/emulated_device.hpp"
+
+namespace annulus::test {
+
+std::vector<BackendParam> suite_backends() { return with_each_dtype(std::span(&emulated_table(), 1), 8); }
+
+namespace {
+
+class Emulated : public testing::TestWithParam<BackendParam> {};
+
+/// Any shape: one case per seed, which failures name.
+ContractCase random_case(std::uint64_t seed, DType dtype) {
+  std::mt19937_64 draw(seed);
+  const auto below = [&](std::uint64_t limit) { return static_cast<std::int64_t>(draw() % limit); };
+  constexpr std::array head_dims{8, 40, 64, 96, 128, 256};
+  ContractCase test;
+  test.seed = seed;
+  test.dtype = dtype;
+  const std::int64_t seq_k = 1 + below(200);
+  test.problem = {.batch = 1 + below(2), .seq_q = 1 + below(200), .seq_k = seq_k, .heads = 1, .kv_heads = 1 + below(2)};
+  test.problem.heads = test.problem.kv_heads * (1 + below(3));
+  test.problem.head_dim = head_dims[static_cast<std::size_t>(below(head_dims.size()))];
+  test.problem.mask.causal = below(2) == 0;
+  if (below(2) == 0) test.problem.mask.left = below(100);
+  if (below(3) == 0) test.problem.softcap = 3;
+  if (below(3) == 0) test.problem.alibi_slopes.assign(static_cast<std::size_t>(test.problem.heads), 0.03F);
+  if (below(3) == 0) test.problem.sink.assign(static_cast<std::size_t>(test.problem.heads), 0.7F);
+  if (below(2) == 0) test.blocks = cut_blocks(seq_k, {seq_k / 3, seq_k / 2});
+  test.gradient_scale = 1;  // rows that see one key have ds = 0, the rest of a cancellation
+  test.sink_scale = static_cast<double>(test.problem.batch * test.problem.seq_q);
+  return test;
+}
+
+TEST_P(Emulated, RandomShapes) {
+  for (std::uint64_t seed = 1; seed <= 9; ++seed)
+    judge(emulated_table(), random_case(seed, GetParam().dtype), "random");
+}
+
+/// Two row tiles and two column tiles of every kernel at every width, of which some are whole.
+TEST_P(Emulated, WholeTilesAtEveryWidth) {
+  for (const std::int64_t head_dim : {64, 128, 256}) {
+    ContractCase test;
+    test.dtype = GetParam().dtype;
+    test.problem = {.seq_q = 150, .seq_k = 150, .head_dim = head_dim};
+    judge(emulated_table(), test, "head_dim " + std::to_string(head_dim));
+  }
+}
+
+TEST_P(Emulated, OrderOfBlocksAndThreadsChangesNoBit) {
+  for (std::uint64_t seed = 21; seed <= 23; ++seed) {
+    ContractCase test = random_case(seed, GetParam().dtype);
+    prepare(test);
+    const OracleResult ahead = run_contract(emulated_table(), test);
+    emulated_device().set_descending(true);
+    const OracleResult back = run_contract(emulated_table(), test);
+    emulated_device().set_descending(false);
+    EXPECT_EQ(ahead.out, back.out) << "seed " << seed;
+    EXPECT_EQ(ahead.lse, back.lse) << "seed " << seed;
+    EXPECT_EQ(ahead.dq, back.dq) << "seed " << seed;
+    EXPECT_EQ(ahead.dk, back.dk) << "seed " << seed;
+    EXPECT_EQ(ahead.dv, back.dv) << "seed " << seed;
+    EXPECT_EQ(ahead.dsink, back.dsink) << "seed " << seed;
+  }
+}
+
+/// The carry goes through memory in f32: cutting the keys into ring steps costs next to nothing, and does not add up.
+TEST_P(Emulated, StepsAddNoError) {
+  ContractCase test = random_case(31, GetParam().dtype);
+  test.problem.seq_q = 70;
+  test.problem.seq_k = 256;
+  test.problem.head_dim = 64;
+  test.problem.mask = {};
+  test.blocks = {};
+  prepare(test);
+  const OracleResult want = oracle(test.problem, test.tensors);
+  const OracleResult once = run_contract(emulated_table(), test, false);
+  test.blocks = cut_blocks(256, {32, 64, 96, 128, 160, 192, 224});
+  const OracleResult steps = run_contract(emulated_table(), test, false);
+  const double error = relative_error(once.out, want.out);
+  EXPECT_LE(relative_error(steps.out, want.out), 1.2 * error + 1e-6) << "one call: " << error;
+}
+
+TEST(EmulatedRow, RefusesHeadDimsByName) {
+  for (const std::int64_t head_dim : {1, 12, 264}) {
+    const kernels::BlockShape shape{.rows = 4, .head_dim = head_dim};
+    try {
+      emulated_table().packed_bytes(shape, kernels::Direction::forward);
+      FAIL() << head_dim << " was not refused";
+    } catch (const UsageError& error) {
+      EXPECT_NE(std::string(error.what()).find("cuda"), std::string::npos);
+      EXPECT_NE(std::string(error.what()).find("head_dim " + std::to_string(head_dim)), std::string::npos);
+    }
+  }
+}
+
+TEST(EmulatedRow, SizesAreChecked) {
+  const std::int64_t huge = std::int64_t{1} << 40;
+  const kernels::BlockShape block{.batch = huge, .rows = huge, .kv_heads = 2, .head_dim = 64};
+  EXPECT_THROW(emulated_table().packed_bytes(block, kernels::Direction::forward), ResourceError);
+  kernels::Problem problem;
+  problem.q_rows = huge;
+  problem.heads = huge;
+  EXPECT_THROW(emulated_table().pass_bytes(problem, kernels::Direction::forward), ResourceError);
+  EXPECT_THROW(emulated_table().pass_bytes(problem, kernels::Direction::backward), ResourceError);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Emulated, testing::ValuesIn(suite_backends()), backend_name);
+
+}  // namespace
+}  // namespace annulus::test

@@ -1,0 +1,67 @@
+/// Emulated launches of all instances.
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/emulated_device.hpp"
+
+#include "kernels/cuda/instances.hpp"
+#include "kernels/cuda/passes.hpp"
+
+namespace annulus::test {
+
+using namespace kernels::cuda;
+
+namespace {
+Device& find_device() { return emulated_device(); }
+}  // namespace
+
+void EmulatedDevice::upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) {
+  memory_.check(to, static_cast<std::size_t>(bytes), 1);
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+  if (progress) progress();
+}
+
+void EmulatedDevice::download(void* to, const void* from, std::int64_t bytes, const Progress& progress) {
+  memory_.check(from, static_cast<std::size_t>(bytes), 1);
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+  if (progress) progress();
+}
+
+template <class Kernel>
+void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& args) {
+  static_assert(Kernel::shared_bytes <= 99 * 1024);
+  for (std::int64_t i = 0; i < blocks; ++i) {
+    const std::int64_t block = descending_ ? blocks - 1 - i : i;
+    block_.run(Kernel::threads, Kernel::shared_bytes, descending_, [&](int thread) {
+      EmulatedMachine machine(block_, thread, block);
+      Kernel::run(machine, args);
+    });
+  }
+}
+
+void EmulatedDevice::forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) {
+  with_forward_kernel(kind, [&]<class Kernel>() { launch<Kernel>(blocks, args); });
+}
+
+void EmulatedDevice::backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) {
+  with_backward_kernel(kind, wanted, [&]<class Kernel>() { launch<Kernel>(blocks, args); });
+}
+
+void EmulatedDevice::finish(DType out, int width, const FinishArgs& args) {
+  const std::int64_t rows = std::int64_t{args.batch} * args.heads * args.rows;
+  with_finish_kernel(out, width, [&]<class Kernel>() { launch<Kernel>(ceil_div(rows, Kernel::warps), args); });
+}
+
+void EmulatedDevice::delta(const KernelKind& kind, const DeltaArgs& args) {
+  with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args); });
+}
+
+EmulatedDevice& emulated_device() {
+  static EmulatedDevice device;
+  return device;
+}
+
+const kernels::KernelTable& emulated_table() {
+  static const kernels::KernelTable table = device_row<find_device>("cuda-emulated", "");
+  return table;
+}
+
+}  // namespace annulus::test

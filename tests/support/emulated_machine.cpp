@@ -1,0 +1,285 @@
+/// The scheduler of emulated threads and their warp operations.
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/emulated_machine.hpp"
+
+#include <algorithm>
+
+namespace annulus::test {
+namespace {
+
+constexpr int lanes = kernels::cuda::lanes;
+constexpr int nan_byte = 0xff;  ///< repeated, a NaN in every element type
+constexpr std::size_t word_bytes = 4;
+
+}  // namespace
+
+void* EmulatedMemory::allocate(std::int64_t bytes) {
+  const auto size = static_cast<std::size_t>(bytes);
+  constexpr std::size_t slack = 256;  // vectors are aligned to 16 bytes, device memory to 256
+  std::vector<std::byte> block(size + slack, std::byte{nan_byte});
+  void* begin = block.data();
+  std::size_t space = block.size();
+  std::align(slack, size, begin, space);
+  auto* const aligned = static_cast<std::byte*>(begin);
+  block.resize(static_cast<std::size_t>(aligned - block.data()) + size);  // smaller: stays in place
+  blocks_.emplace(aligned, std::move(block));
+  return aligned;
+}
+
+void EmulatedMemory::release(void* memory) {
+  last_begin_ = last_end_ = nullptr;
+  blocks_.erase(static_cast<std::byte*>(memory));
+}
+
+void EmulatedMemory::check(const void* p, std::size_t bytes, std::size_t alignment) const {
+  const auto* const begin = static_cast<const std::byte*>(p);
+  if (reinterpret_cast<std::uintptr_t>(p) % alignment != 0) throw EmulationError("misaligned access to global memory");
+  if (last_begin_ <= begin && begin + bytes <= last_end_) return;
+  auto block = blocks_.upper_bound(begin);
+  if (block != blocks_.begin()) {
+    --block;
+    last_begin_ = block->first;
+    last_end_ = block->second.data() + block->second.size();
+    if (begin + bytes <= last_end_) return;
+  }
+  throw EmulationError("access outside of all global memory");
+}
+
+EmulatedBlock::EmulatedBlock(const EmulatedMemory& memory) : memory_(memory) {}
+
+void EmulatedBlock::run(int threads, std::int64_t shared_bytes, bool descending, const std::function<void(int)>& body) {
+  threads_ = threads;
+  states_.assign(static_cast<std::size_t>(threads), State::runnable);
+  warps_.assign(static_cast<std::size_t>(threads / lanes), Warp{});
+  shared_.assign(static_cast<std::size_t>(shared_bytes), std::byte{nan_byte});
+  accesses_.assign(shared_.size() / word_bytes, Access{});
+  copies_.assign(static_cast<std::size_t>(threads), {});
+  interval_ = 0;
+  error_ = nullptr;
+  const std::function<void(int)> guarded = [&](int thread) {
+    try {
+      body(thread);
+      if (!copies_[static_cast<std::size_t>(thread)].empty()) fail(thread, "ends before its copies have");
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  };
+  for (int thread = 0; thread < threads; ++thread) fibers_.restart(thread, guarded);
+  const int warps = threads / lanes;
+  const auto ended = [](State state) { return state == State::ended; };
+  while (!std::ranges::all_of(states_, ended)) {
+    for (int i = 0; i < warps; ++i) run_warp(descending ? warps - 1 - i : i, descending);
+    release_sync();
+  }
+}
+
+/// Until no lane can go on.
+void EmulatedBlock::run_warp(int warp, bool descending) {
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (int i = 0; i < lanes; ++i) {
+      const int thread = warp * lanes + (descending ? lanes - 1 - i : i);
+      State& state = states_[static_cast<std::size_t>(thread)];
+      if (state != State::runnable) continue;
+      moved = true;
+      if (!fibers_.resume(thread)) state = State::ended;
+      if (error_) std::rethrow_exception(error_);
+    }
+  }
+}
+
+void EmulatedBlock::release_sync() {
+  const auto waiting = std::ranges::count(states_, State::in_sync);
+  const auto ended = std::ranges::count(states_, State::ended);
+  if (ended == threads_) return;
+  if (waiting != threads_) throw EmulationError("deadlock: " + where());
+  std::ranges::fill(states_, State::runnable);
+  ++interval_;
+}
+
+std::string EmulatedBlock::where() const {
+  std::string text;
+  for (int thread = 0; thread < threads_; ++thread) {
+    const State state = states_[static_cast<std::size_t>(thread)];
+    const char* const name = warps_[static_cast<std::size_t>(thread / lanes)].name;
+    text += state == State::ended ? "e" : state == State::in_sync ? "s" : name == nullptr ? "?" : "c";
+  }
+  return text + " (per thread: e ended, s at a sync, c in an operation of its warp)";
+}
+
+void EmulatedBlock::fail(int thread, const std::string& what) const {
+  throw EmulationError("thread " + std::to_string(thread) + " " + what);
+}
+
+void EmulatedBlock::sync(int thread) {
+  states_[static_cast<std::size_t>(thread)] = State::in_sync;
+  fibers_.pause();
+}
+
+void EmulatedBlock::collective(int thread, const char* name, void* slot, Execute execute) {
+  Warp& warp = warps_[static_cast<std::size_t>(thread / lanes)];
+  if (warp.arrived == 0) warp.name = name;
+  if (warp.name != name && std::strcmp(warp.name, name) != 0)
+    fail(thread, std::string("diverges: ") + name + " where others are at " + warp.name);
+  warp.slots[static_cast<std::size_t>(thread % lanes)] = slot;
+  if (++warp.arrived < lanes) {
+    states_[static_cast<std::size_t>(thread)] = State::in_collective;
+    return fibers_.pause();
+  }
+  execute(*this, warp.slots);
+  warp.arrived = 0;
+  const auto first = states_.begin() + thread / lanes * lanes;
+  std::fill(first, first + lanes, State::runnable);
+}
+
+std::byte* EmulatedBlock::place(std::uint32_t at, std::size_t bytes, std::size_t alignment) {
+  if ((at & (alignment - 1)) != 0 || at + bytes > shared_.size()) refuse(at, alignment);
+  return shared_.data() + at;
+}
+
+void EmulatedBlock::refuse(std::uint32_t at, std::size_t alignment) {
+  const std::string place = "access to shared memory at " + std::to_string(at);
+  throw EmulationError(at % alignment != 0 ? "misaligned " + place : "out of range: " + place);
+}
+
+std::byte* EmulatedBlock::read(int thread, std::uint32_t at, std::size_t bytes, std::size_t alignment) {
+  std::byte* const data = place(at, bytes, alignment);
+  const auto self = static_cast<std::int16_t>(thread);
+  for (std::size_t word = at / word_bytes; word < (at + bytes + word_bytes - 1) / word_bytes; ++word) {
+    Access& access = accesses_[word];
+    if (access.written == interval_ && access.writer != self) {
+      fail(thread,
+           "reads shared memory that thread " + std::to_string(access.writer) + " writes without a sync between");
+    }
+    access.reader = access.read == interval_ && access.reader != self ? many : self;
+    access.read = interval_;
+  }
+  return data;
+}
+
+std::byte* EmulatedBlock::write(int thread, std::uint32_t at, std::size_t bytes, std::size_t alignment) {
+  std::byte* const data = place(at, bytes, alignment);
+  const auto self = static_cast<std::int16_t>(thread);
+  for (std::size_t word = at / word_bytes; word < (at + bytes + word_bytes - 1) / word_bytes; ++word) {
+    Access& access = accesses_[word];
+    const bool read = access.read == interval_ && access.reader != self;
+    const bool written = access.written == interval_ && access.writer != self;
+    if (read || written) {
+      fail(thread,
+           "writes shared memory that others " + std::string(read ? "read" : "write") + " without a sync between");
+    }
+    access.writer = self;
+    access.written = interval_;
+  }
+  return data;
+}
+
+void EmulatedBlock::copy_async(int thread, std::uint32_t at, const void* from, bool valid) {
+  Copy copy{at, {}};
+  memory_.check(from, valid ? copy.bytes.size() : 1, copy.bytes.size());
+  if (valid) std::memcpy(copy.bytes.data(), from, copy.bytes.size());
+  std::memset(write(thread, at, copy.bytes.size(), copy.bytes.size()), nan_byte, copy.bytes.size());
+  copies_[static_cast<std::size_t>(thread)].push_back(copy);
+}
+
+void EmulatedBlock::wait(int thread) {
+  auto& copies = copies_[static_cast<std::size_t>(thread)];
+  for (const Copy& copy : copies) {
+    std::memcpy(write(thread, copy.at, copy.bytes.size(), copy.bytes.size()), copy.bytes.data(), copy.bytes.size());
+  }
+  copies.clear();
+}
+
+float EmulatedMachine::exchange(const char* name, float x, int source) const {
+  struct Slot {
+    float x;
+    int source;
+    float result;
+  } slot{x, source, 0};
+  owner_.collective(thread_, name, &slot, [](EmulatedBlock&, const std::array<void*, 32>& slots) {
+    for (void* const of_lane : slots) {
+      Slot& mine = *static_cast<Slot*>(of_lane);
+      mine.result = static_cast<const Slot*>(slots[static_cast<std::size_t>(mine.source)])->x;
+    }
+  });
+  return slot.result;
+}
+
+bool EmulatedMachine::all(bool x) const {
+  owner_.collective(thread_, "all", &x, [](EmulatedBlock&, const std::array<void*, 32>& slots) {
+    const bool every = std::ranges::all_of(slots, [](void* slot) { return *static_cast<bool*>(slot); });
+    for (void* const slot : slots) *static_cast<bool*>(slot) = every;
+  });
+  return x;
+}
+
+/// Lanes 8i to 8i + 7 give the addresses of the eight rows of matrix i; lane 4g + t receives elements 2t and 2t + 1 of
+/// row g in r[i], transposed elements g of rows 2t and 2t + 1.
+void EmulatedMachine::matrices(const char* name, std::uint32_t at, std::uint32_t (&r)[4], bool transposed) const {
+  struct Slot {
+    int thread;
+    std::uint32_t at;
+    std::uint32_t* r;
+    bool transposed;
+  } slot{thread_, at, r, transposed};
+  owner_.collective(thread_, name, &slot, [](EmulatedBlock& block, const std::array<void*, 32>& slots) {
+    for (std::size_t matrix = 0; matrix < 4; ++matrix) {
+      std::array<std::array<std::uint16_t, 8>, 8> rows;
+      for (std::size_t row = 0; row < 8; ++row) {
+        const Slot& from = *static_cast<const Slot*>(slots[8 * matrix + row]);
+        std::memcpy(rows[row].data(), block.read(from.thread, from.at, 16, 16), 16);
+      }
+      for (std::size_t lane = 0; lane < 32; ++lane) {
+        const Slot& to = *static_cast<const Slot*>(slots[lane]);
+        const std::size_t g = lane / 4;
+        const std::size_t t = lane % 4;
+        const std::uint32_t low = to.transposed ? rows[2 * t][g] : rows[g][2 * t];
+        const std::uint32_t high = to.transposed ? rows[2 * t + 1][g] : rows[g][2 * t + 1];
+        to.r[matrix] = low | high << 16;
+      }
+    }
+  });
+}
+
+/// mma.m16n8k16. Of A lane 4g + t holds rows g, g + 8, g, g + 8 at columns 2t, 2t, 2t + 8, 2t + 8 and their right
+/// neighbours; of B column g at rows 2t, 2t + 1 and 2t + 8, 2t + 9; of C rows g and g + 8 at columns 2t, 2t + 1.
+template <class T>
+void EmulatedMachine::multiply(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) const {
+  struct Slot {
+    float* c;
+    const std::uint32_t* a;
+    std::uint32_t b[2];
+  } slot{c, a, {b0, b1}};
+  owner_.collective(thread_, "mma", &slot, [](EmulatedBlock&, const std::array<void*, 32>& slots) {
+    float left[16][16];
+    float right[16][8];
+    const auto value = [](std::uint32_t word, std::size_t half) {
+      return to_float(T{static_cast<std::uint16_t>(word >> 16 * half)});
+    };
+    for (std::size_t lane = 0; lane < 32; ++lane) {
+      const Slot& from = *static_cast<const Slot*>(slots[lane]);
+      const std::size_t g = lane / 4;
+      const std::size_t t = lane % 4;
+      for (std::size_t half = 0; half < 2; ++half) {
+        for (std::size_t i = 0; i < 4; ++i) left[g + i % 2 * 8][2 * t + i / 2 * 8 + half] = value(from.a[i], half);
+        for (std::size_t i = 0; i < 2; ++i) right[2 * t + i * 8 + half][g] = value(from.b[i], half);
+      }
+    }
+    for (std::size_t lane = 0; lane < 32; ++lane) {
+      const Slot& to = *static_cast<const Slot*>(slots[lane]);
+      for (std::size_t e = 0; e < 4; ++e) {
+        const float* const row = left[lane / 4 + e / 2 * 8];
+        const std::size_t column = 2 * (lane % 4) + e % 2;
+        float sum = to.c[e];
+        for (std::size_t k = 0; k < 16; ++k) sum += row[k] * right[k][column];
+        to.c[e] = sum;
+      }
+    }
+  });
+}
+template void EmulatedMachine::multiply<bf16>(float (&)[4], const std::uint32_t (&)[4], std::uint32_t,
+                                              std::uint32_t) const;
+template void EmulatedMachine::multiply<f16>(float (&)[4], const std::uint32_t (&)[4], std::uint32_t,
+                                             std::uint32_t) const;
+
+}  // namespace annulus::test

@@ -1,0 +1,177 @@
+/// The machine of kernels/cuda/machine.hpp on the host: one fiber per CUDA thread, warp operations with the fragment
+/// layouts of the PTX ISA, and an error for everything that hardware would not forgive.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels/base/dtype.hpp"
+#include "kernels/cuda/machine.hpp"
+#include "tests/support/fiber.hpp"
+
+namespace annulus::test {
+
+/// A kernel did what no kernel may do.
+struct EmulationError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Global memory: what has been allocated. New memory is full of NaN.
+class EmulatedMemory {
+ public:
+  void* allocate(std::int64_t bytes);
+  void release(void* memory);
+  /// Throws unless [p, p + bytes) lies in one allocation and p is a multiple of `alignment`.
+  void check(const void* p, std::size_t bytes, std::size_t alignment) const;
+
+ private:
+  std::map<const std::byte*, std::vector<std::byte>> blocks_;  ///< by address; a map keeps them in place
+  mutable const std::byte* last_begin_ = nullptr;              ///< of the block that held the last access
+  mutable const std::byte* last_end_ = nullptr;
+};
+
+/// One block of threads at a time. Threads run in ascending order, or descending: results must not depend on it.
+class EmulatedBlock {
+ public:
+  static constexpr int most_threads = 256;
+
+  explicit EmulatedBlock(const EmulatedMemory& memory);
+
+  /// Runs body(thread) for all threads to the end. Rethrows what a thread throws.
+  void run(int threads, std::int64_t shared_bytes, bool descending, const std::function<void(int)>& body);
+
+  // For the machine, from inside a thread:
+
+  void sync(int thread);
+  /// All lanes of a warp pass the same `name`, each its slot; the last to arrive executes for all.
+  using Execute = void (*)(EmulatedBlock& block, const std::array<void*, 32>& slots);
+  void collective(int thread, const char* name, void* slot, Execute execute);
+
+  const EmulatedMemory& memory() const { return memory_; }
+  /// Shared memory for an access of `thread`. Throws out of range, misaligned, or if another thread wrote (for writes:
+  /// or read) the place since the last sync.
+  std::byte* read(int thread, std::uint32_t at, std::size_t bytes, std::size_t alignment);
+  std::byte* write(int thread, std::uint32_t at, std::size_t bytes, std::size_t alignment);
+  /// What has been copied is there after wait() only; before, the place is full of NaN.
+  void copy_async(int thread, std::uint32_t at, const void* from, bool valid);
+  void wait(int thread);
+
+ private:
+  enum class State { runnable, in_collective, in_sync, ended };
+  struct Warp {
+    const char* name = nullptr;
+    std::array<void*, 32> slots{};
+    int arrived = 0;
+  };
+  /// Who touched a word of shared memory, and in which interval between syncs.
+  struct Access {
+    std::int32_t written = -1;
+    std::int32_t read = -1;
+    std::int16_t writer = -1;
+    std::int16_t reader = -1;  ///< several: many
+  };
+  static constexpr std::int16_t many = -2;
+  struct Copy {
+    std::uint32_t at;
+    std::array<std::byte, 16> bytes;
+  };
+
+  void run_warp(int warp, bool descending);
+  void release_sync();
+  std::byte* place(std::uint32_t at, std::size_t bytes, std::size_t alignment);
+  [[noreturn]] static void refuse(std::uint32_t at, std::size_t alignment);
+  [[noreturn]] void fail(int thread, const std::string& what) const;
+  std::string where() const;
+
+  const EmulatedMemory& memory_;
+  Fibers fibers_{most_threads};
+  int threads_ = 0;
+  std::vector<State> states_;
+  std::vector<Warp> warps_;
+  std::vector<std::byte> shared_;
+  std::vector<Access> accesses_;
+  std::vector<std::vector<Copy>> copies_;
+  std::int32_t interval_ = 0;
+  std::exception_ptr error_;
+};
+
+/// What one thread of a body sees.
+class EmulatedMachine {
+ public:
+  EmulatedMachine(EmulatedBlock& owner, int thread, std::int64_t block)
+      : owner_(owner), thread_(thread), block_(block) {}
+
+  int thread() const { return thread_; }
+  int lane() const { return thread_ % 32; }
+  int warp() const { return thread_ / 32; }
+  std::int64_t block() const { return block_; }
+
+  template <class T>
+  T load(const T* p) const {
+    owner_.memory().check(p, sizeof(T), sizeof(T));
+    return *p;
+  }
+  template <class T>
+  void store(T* p, T x) const {
+    owner_.memory().check(p, sizeof(T), sizeof(T));
+    *p = x;
+  }
+  template <class T>
+  T load_shared(std::uint32_t at) const {
+    T x;
+    std::memcpy(&x, owner_.read(thread_, at, sizeof(T), sizeof(T)), sizeof(T));
+    return x;
+  }
+  template <class T>
+  void store_shared(std::uint32_t at, T x) const {
+    std::memcpy(owner_.write(thread_, at, sizeof(T), sizeof(T)), &x, sizeof(T));
+  }
+  void sync() const { owner_.sync(thread_); }
+  float shuffle_xor(float x, int mask) const { return exchange("shuffle_xor", x, lane() ^ mask); }
+  float shuffle(float x, int source) const { return exchange("shuffle", x, source & 31); }
+  bool all(bool x) const;
+
+  void load_matrices(std::uint32_t at, std::uint32_t (&r)[4]) const { matrices("ldmatrix", at, r, false); }
+  void load_matrices_transposed(std::uint32_t at, std::uint32_t (&r)[4]) const {
+    matrices("ldmatrix.trans", at, r, true);
+  }
+  template <class T>
+  void multiply(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) const;
+
+  void copy_async(std::uint32_t at, const void* p, bool valid) const { owner_.copy_async(thread_, at, p, valid); }
+  void commit() const {}
+  void wait_all() const { owner_.wait(thread_); }
+
+  template <class T>
+  std::uint32_t pair(float low, float high) const {
+    return static_cast<std::uint32_t>(from_float<T>(low).bits) | static_cast<std::uint32_t>(from_float<T>(high).bits)
+                                                                     << 16;
+  }
+  template <class T>
+  kernels::cuda::Float2 floats(std::uint32_t word) const {
+    return {to_float(T{static_cast<std::uint16_t>(word)}), to_float(T{static_cast<std::uint16_t>(word >> 16)})};
+  }
+  float exp2(float x) const { return std::exp2(x); }
+  float log2(float x) const { return std::log2(x); }
+  float tanh(float x) const { return std::tanh(x); }
+  /// Rounded to double between (rarely another bit): std::fma is a call, where it is not an instruction.
+  float fma(float a, float b, float c) const { return static_cast<float>(static_cast<double>(a) * b + c); }
+
+ private:
+  float exchange(const char* name, float x, int source) const;
+  void matrices(const char* name, std::uint32_t at, std::uint32_t (&r)[4], bool transposed) const;
+
+  EmulatedBlock& owner_;
+  int thread_;
+  std::int64_t block_;
+};
+
+}  // namespace annulus::test
