@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/base/checked.hpp"
+
 namespace annulus::checkpoint {
 
 std::int64_t rows_per_granule(const RowSpace& space) {
@@ -24,7 +26,7 @@ int keeper(const Granules& granules, const Layout& layout, std::int64_t g) {
   const std::int64_t seq = granules.space().seq;
   const std::int64_t shortest_piece = seq / (2 * std::int64_t{layout.ranks()});
   if (layout.kind() == LayoutKind::striped || granules.granule_rows() > shortest_piece) {
-    return static_cast<int>(g % layout.ranks());
+    return static_cast<int>(g / ceil_div(granules.count(), layout.ranks()));
   }
   return layout.owner((granules.begin(g) + granules.rows(g) / 2) % seq);
 }
