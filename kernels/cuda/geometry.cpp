@@ -3,7 +3,6 @@
 #include "kernels/cuda/geometry.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 
 #include "kernels/cuda/config.hpp"
@@ -50,7 +49,7 @@ std::uint64_t pass_bytes(const Problem& problem, Direction direction) {
 
 void gather(const ConstTensorView& view, std::int64_t b, std::int64_t head, const DenseRows& to) {
   const auto element = static_cast<std::int64_t>(size_of(to.dtype));
-  std::memset(to.data, 0, static_cast<std::size_t>(to.rows * to.width * element));
+  std::fill_n(to.data, to.rows * to.width * element, std::byte{});
   with_dtype(view.dtype, [&](auto from) {
     with_dtype(to.dtype, [&](auto into) {
       using From = decltype(from);

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/emulated_device.hpp"
 
+#include <algorithm>
+
 #include "kernels/cuda/instances.hpp"
 #include "kernels/cuda/passes.hpp"
 
@@ -15,13 +17,13 @@ Device& find_device() { return emulated_device(); }
 
 void EmulatedDevice::upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) {
   memory_.check(to, static_cast<std::size_t>(bytes), 1);
-  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+  std::copy_n(static_cast<const std::byte*>(from), bytes, static_cast<std::byte*>(to));
   if (progress) progress();
 }
 
 void EmulatedDevice::download(void* to, const void* from, std::int64_t bytes, const Progress& progress) {
   memory_.check(from, static_cast<std::size_t>(bytes), 1);
-  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+  std::copy_n(static_cast<const std::byte*>(from), bytes, static_cast<std::byte*>(to));
   if (progress) progress();
 }
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -91,6 +92,9 @@ void Fibers::restart(int index, const std::function<void(int)>& body) {
   Fiber& fiber = *fibers_[static_cast<std::size_t>(index)];
   fiber.body = body;
   fiber.ended = false;
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(fiber.stack.get(), stack_bytes);  // a fiber that has ended never left its last frames
+#endif
 #if ANNULUS_ASSEMBLY_FIBERS
   // Six registers, the address that `ret` jumps to, and a slot that leaves the stack aligned as after a call.
   auto* const words = reinterpret_cast<std::uintptr_t*>(fiber.stack.get() + stack_bytes) - 8;
