@@ -35,7 +35,7 @@ bool is_defining(const Options::Given& option) {
 std::vector<std::string> parse_tensors(const std::string& words) {
   constexpr std::array known{"q", "k", "v", "out", "lse"};
   std::vector<std::string> found;
-  std::istringstream list(words);
+  std::istringstream list(words + ",");  // so that a comma at the end leaves an empty word
   for (std::string word; std::getline(list, word, ',');) {
     const bool is_known = std::find(known.begin(), known.end(), word) != known.end();
     if (!is_known || std::find(found.begin(), found.end(), word) != found.end()) {

@@ -211,7 +211,7 @@ TEST_F(Resume, RefusesWhatContradictsTheSavedRun) {
   for (const char* nonsense : {"5", "h", "1m1h", "-3s", "0s", "3h50"}) {
     EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--time-limit", nonsense})).code, 2) << nonsense;
   }
-  for (const char* nonsense : {"x", "q,q", "q,,v", "lse "}) {
+  for (const char* nonsense : {"x", "q,q", "q,,v", "q,", "", "lse "}) {
     EXPECT_EQ(run_program(plainly, words({"--checkpoint", saved(), "--checkpoint-tensors", nonsense})).code, 2) << nonsense;
   }
 }
