@@ -69,6 +69,18 @@ struct ForwardArgs {
   std::int32_t fresh;  ///< the first block: the carry is not read
 };
 
+/// Where TMA finds a matrix: made by the host (CUtensorMap, or the emulator's own), opaque to kernels.
+struct alignas(64) TensorMap {
+  unsigned char bytes[128];
+};
+
+/// attend on Hopper. Boxes are slabs (matrix_descriptor.hpp) of a row tile or key tile.
+struct HopperForwardArgs {
+  ForwardArgs forward;
+  TensorMap q;      ///< [batch * heads][padded_rows][width]
+  TensorMap block;  ///< [batch * kv_heads * 2][key_rows][width]; rows beyond are zeros
+};
+
 /// attend of the backward pass: either side's gradients of one block.
 struct BackwardArgs {
   Extents extents;

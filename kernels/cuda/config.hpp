@@ -1,4 +1,5 @@
-/// Tile sizes. Shared memory stays below the 99 KiB that a block may have on every processor from sm_80 on.
+/// Tile sizes. Shared memory stays below the 99 KiB that a block may have on every processor from sm_80 on, or the 227 KiB
+/// of Hopper.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -25,6 +26,24 @@ struct ForwardConfig {
   static constexpr int threads = warps * 32;
   static constexpr int blocks_per_processor = width <= 128 ? 2 : 1;
   static constexpr int shared_bytes = (rows + 2 * keys) * width * static_cast<int>(sizeof(T));
+};
+
+/// A block of forward on Hopper: `consumers` warpgroups of 64 query rows, and one that fetches tiles of `keys` keys.
+template <class T, int width>
+struct HopperForwardConfig {
+  static constexpr int consumers = 2;
+  static constexpr int keys = width == 256 ? 64 : 128;  // O takes half of the registers at width 256
+  static constexpr int stages = 2;
+  static constexpr int rows = consumers * 64;
+  static constexpr int threads = (consumers + 1) * 128;
+  static constexpr int blocks_per_processor = 1;
+  // The launch gives every thread 168 of 65536 registers; the warpgroups then trade them.
+  static constexpr int consumer_registers = 240;
+  static constexpr int producer_registers = 24;
+  static constexpr int q_bytes = rows * width * static_cast<int>(sizeof(T));
+  static constexpr int tile_bytes = keys * width * static_cast<int>(sizeof(T));
+  static constexpr int barrier_bytes = 8;
+  static constexpr int shared_bytes = q_bytes + 2 * stages * tile_bytes + (1 + 4 * stages) * barrier_bytes;
 };
 
 /// A block of backward: 16 rows per warp, of the side whose gradients it keeps, meet `columns` of the other side.

@@ -95,8 +95,23 @@ class CudaDevice final : public Device {
     }
   }
 
+  ForwardTiles forward_tiles(const KernelKind& kind) const override {
+    ForwardTiles tiles{};
+    const auto take = [&]<class Kernel>() { tiles = tiles_of<Kernel>(); };
+    if (on_hopper(kind)) {
+      with_hopper_forward_kernel(kind, take);
+    } else {
+      with_forward_kernel(kind, take);
+    }
+    return tiles;
+  }
   void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) override {
     check_built(kind);
+    if (on_hopper(kind)) {
+      return with_hopper_forward_kernel(kind, [&]<class Kernel>() {
+        if constexpr (is_hopper_built<Kernel>) launch<Kernel>(blocks, mapped<Kernel>(kind, args), stream_);
+      });
+    }
     with_forward_kernel(kind, [&]<class Kernel>() { launch_if_built<Kernel>(blocks, args); });
   }
   void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) override {

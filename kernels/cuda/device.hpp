@@ -22,6 +22,12 @@ struct KernelKind {
   bool general;  ///< scores follow the general rule
 };
 
+/// How a forward kernel cuts queries and keys.
+struct ForwardTiles {
+  int rows;
+  int keys;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -35,6 +41,8 @@ class Device {
   /// Everything enqueued before has been done, and `to` has been written, when this returns.
   virtual void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) = 0;
 
+  /// Of the kernel that forward() launches for `kind`.
+  virtual ForwardTiles forward_tiles(const KernelKind& kind) const = 0;
   /// Enqueue `blocks` > 0 blocks. Throw UsageError where this build lacks the instance.
   virtual void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) = 0;
   virtual void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) = 0;

@@ -1,6 +1,5 @@
 /// The forward pass: uploads block by block, one launch each; the carry stays on the device until finish.
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cuda/config.hpp"
 #include "kernels/cuda/instances.hpp"
 #include "kernels/cuda/pass_state.hpp"
 #include "kernels/cuda/passes.hpp"
@@ -18,12 +17,8 @@ class CudaForward final : public ForwardPass {
         l_(device, state_.rows()),
         weight_(device, problem.dtype == DType::f32 ? 0 : state_.rows()),
         sink_(device),
-        plan_(device) {
-    with_element_and_width(problem.dtype, state_.kind().width, [&](auto element, auto width) {
-      using Config = ForwardConfig<decltype(element), decltype(width)::value>;
-      query_tile_ = Config::rows;
-      key_tile_ = Config::keys;
-    });
+        plan_(device),
+        tiles_(device.forward_tiles(state_.kind())) {
     state_.upload_queries(q, problem.dtype, q_);
     sink_.upload(problem.sink, {});
   }
@@ -48,7 +43,7 @@ class CudaForward final : public ForwardPass {
 
  private:
   void launch(const Block& block, const VisibleRows& visible, const Progress& progress) {
-    TilePlan plan = plan_tiles(visible, state_.problem().q_rows, query_tile_, key_tile_);
+    TilePlan plan = plan_tiles(visible, state_.problem().q_rows, tiles_.rows, tiles_.keys);
     if (!attended_) plan.add_idle();  // their carry is written, too
     if (plan.order.empty()) return;
     state_.upload_block(block, visible, plan.any_masked(), progress);
@@ -128,8 +123,7 @@ class CudaForward final : public ForwardPass {
   DeviceArray<float> weight_;
   DeviceArray<float> sink_;
   DevicePlan plan_;
-  std::int64_t query_tile_ = 0;
-  std::int64_t key_tile_ = 0;
+  ForwardTiles tiles_;
   bool attended_ = false;
 };
 

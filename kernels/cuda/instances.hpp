@@ -5,6 +5,7 @@
 #include "kernels/cuda/backward_block.hpp"
 #include "kernels/cuda/device.hpp"
 #include "kernels/cuda/forward_block.hpp"
+#include "kernels/cuda/hopper_forward_block.hpp"
 #include "kernels/cuda/row_kernels.hpp"
 
 namespace annulus::kernels::cuda {
@@ -34,6 +35,24 @@ void with_forward_kernel(const KernelKind& kind, Launch&& launch) {
     if (kind.general) return launch.template operator()<ForwardKernel<T, decltype(width)::value, true>>();
     return launch.template operator()<ForwardKernel<T, decltype(width)::value, false>>();
   });
+}
+
+/// The forward kernel for Hopper. 16-bit types only.
+inline bool has_hopper_kernel(const KernelKind& kind) { return size_of(kind.dtype) == 2; }
+template <class Launch>
+void with_hopper_forward_kernel(const KernelKind& kind, Launch&& launch) {
+  with_element_and_width(kind.dtype, kind.width, [&](auto element, auto width) {
+    using T = decltype(element);
+    if constexpr (sizeof(T) == 2) {
+      if (kind.general) return launch.template operator()<HopperForwardKernel<T, decltype(width)::value, true>>();
+      return launch.template operator()<HopperForwardKernel<T, decltype(width)::value, false>>();
+    }
+  });
+}
+
+template <class Kernel>
+constexpr ForwardTiles tiles_of() {
+  return {Kernel::rows, Kernel::keys};
 }
 
 template <class T, int width, bool general, class Launch>

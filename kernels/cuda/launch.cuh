@@ -11,10 +11,16 @@
 
 namespace annulus::kernels::cuda {
 
+/// What a kernel runs on.
+template <class Kernel>
+struct MachineOf {
+  using type = PtxMachine;
+};
+
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::threads, Kernel::blocks_per_processor)
     entry(const __grid_constant__ typename Kernel::Args args) {
-  PtxMachine machine;
+  typename MachineOf<Kernel>::type machine;
   Kernel::run(machine, args);
 }
 

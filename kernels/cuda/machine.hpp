@@ -17,6 +17,20 @@
 //   pair<T>(low, high)                            two floats rounded to a word of T
 //   floats<T>(word)                               and back, as Float2
 //   exp2(x), log2(x), tanh(x), fma(a, b, c)
+//
+// The machine of Hopper kernels has these, too. Barriers (mbarrier) are 8 bytes of shared memory; addresses of matrices are
+// those of the shared state space; c is float[columns / 8][4], the accumulator of one warp's 16 of 64 rows.
+//
+//   barrier_init(at, arrivals); barrier_fence()   before a sync, after which all may use them
+//   barrier_arrive(at); barrier_expect(at, bytes) an arrival that also awaits so many bytes
+//   barrier_wait(at, parity)                      until the turn of that parity is over; before the first: 1 is over
+//   load_box(at, map, x, y, z, barrier)           TMA: the box of `map` at (x, y, z), counted by the barrier when it is there
+//   shared_address(at)                            for descriptors
+//   begin_products(c)                             before a batch, whenever registers were touched in between (wgmma.fence)
+//   multiply_shared<T, columns>(c, a, b, add)     c = a b^T (+ c), m64nNk16, descriptors of K-major matrices
+//   multiply_registers<T, columns>(c, a, b)       c += a b, a in registers, b a descriptor of a transposed matrix
+//   commit_products(); wait_products<n>(c)        all but the newest n batches are over, and c may be read
+//   more_registers<n>(), fewer_registers<n>()     of the warpgroup
 #pragma once
 
 #include <cstdint>

@@ -11,7 +11,7 @@
 
 namespace annulus::kernels::cuda {
 
-extern __shared__ __align__(128) unsigned char dynamic_shared[];
+extern __shared__ __align__(1024) unsigned char dynamic_shared[];
 
 class PtxMachine {
  public:
@@ -116,7 +116,7 @@ class PtxMachine {
   ANNULUS_DEVICE float tanh(float x) const { return ::tanhf(x); }
   ANNULUS_DEVICE float fma(float a, float b, float c) const { return __fmaf_rn(a, b, c); }
 
- private:
+ protected:
   template <class T>
   static constexpr bool is_bf16 = std::is_same_v<T, bf16>;
 

@@ -10,10 +10,14 @@ namespace annulus::test {
 
 class EmulatedDevice final : public kernels::cuda::Device {
  public:
+  /// With `hopper`, it runs those kernels where there are any.
+  explicit EmulatedDevice(bool hopper) : hopper_(hopper) {}
+
   void* allocate(std::int64_t bytes) override { return memory_.allocate(bytes); }
   void release(void* memory) noexcept override { memory_.release(memory); }
   void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
   void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
+  kernels::cuda::ForwardTiles forward_tiles(const kernels::cuda::KernelKind& kind) const override;
   void forward(const kernels::cuda::KernelKind& kind, std::int64_t blocks,
                const kernels::cuda::ForwardArgs& args) override;
   void backward(const kernels::cuda::KernelKind& kind, kernels::cuda::Gradients wanted, std::int64_t blocks,
@@ -26,16 +30,17 @@ class EmulatedDevice final : public kernels::cuda::Device {
 
  private:
   template <class Kernel>
-  void launch(std::int64_t blocks, const typename Kernel::Args& args);
+  void launch(std::int64_t blocks, const typename Kernel::Args& args, int shared_limit = 99 * 1024);
+  bool on_hopper(const kernels::cuda::KernelKind& kind) const;
 
   EmulatedMemory memory_;
   EmulatedBlock block_{memory_};
+  bool hopper_;
   bool descending_ = false;
 };
 
-EmulatedDevice& emulated_device();
-
-/// The CUDA row on the emulated device, under a name of its own.
-const kernels::KernelTable& emulated_table();
+/// The CUDA row on an emulated device, under a name of its own: "cuda-emulated", or "cuda-emulated-hopper".
+const kernels::KernelTable& emulated_table(bool hopper = false);
+EmulatedDevice& emulated_device(bool hopper = false);
 
 }  // namespace annulus::test

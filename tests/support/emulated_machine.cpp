@@ -54,6 +54,8 @@ void EmulatedBlock::run(int threads, std::int64_t shared_bytes, bool descending,
   shared_.assign(static_cast<std::size_t>(shared_bytes), std::byte{nan_byte});
   accesses_.assign(shared_.size() / word_bytes, Access{});
   copies_.assign(static_cast<std::size_t>(threads), {});
+  turns_.assign(static_cast<std::size_t>(threads), {});
+  async_.restart(threads / lanes, shared_);
   interval_ = 0;
   error_ = nullptr;
   const std::function<void(int)> guarded = [&](int thread) {
@@ -69,8 +71,9 @@ void EmulatedBlock::run(int threads, std::int64_t shared_bytes, bool descending,
   const auto ended = [](State state) { return state == State::ended; };
   while (!std::ranges::all_of(states_, ended)) {
     for (int i = 0; i < warps; ++i) run_warp(descending ? warps - 1 - i : i, descending);
-    release_sync();
+    release(descending);
   }
+  async_.end();
 }
 
 /// Until no lane can go on.
@@ -88,13 +91,35 @@ void EmulatedBlock::run_warp(int warp, bool descending) {
   }
 }
 
-void EmulatedBlock::release_sync() {
+/// Lets somebody go on, when nobody can: at barriers first, then by what is under way to them, at a sync last.
+void EmulatedBlock::release(bool descending) {
   const auto waiting = std::ranges::count(states_, State::in_sync);
-  const auto ended = std::ranges::count(states_, State::ended);
-  if (ended == threads_) return;
+  if (std::ranges::count(states_, State::ended) == threads_) return;
+  if (release_barriers()) return;
+  if (async_.land(descending)) return;
   if (waiting != threads_) throw EmulationError("deadlock: " + where());
   std::ranges::fill(states_, State::runnable);
+  async_.synced();
   ++interval_;
+}
+
+/// True if a thread may go on.
+bool EmulatedBlock::release_barriers() {
+  bool any = false;
+  for (std::size_t thread = 0; thread < states_.size(); ++thread) {
+    if (states_[thread] != State::at_barrier) continue;
+    if (!async_.is_over(turns_[thread].barrier, turns_[thread].parity)) continue;
+    states_[thread] = State::runnable;
+    any = true;
+  }
+  return any;
+}
+
+void EmulatedBlock::barrier_wait(int thread, std::uint32_t at, std::uint32_t parity) {
+  if (async_.is_over(at, parity)) return;
+  turns_[static_cast<std::size_t>(thread)] = {at, parity};
+  states_[static_cast<std::size_t>(thread)] = State::at_barrier;
+  fibers_.pause();
 }
 
 std::string EmulatedBlock::where() const {
@@ -102,9 +127,9 @@ std::string EmulatedBlock::where() const {
   for (int thread = 0; thread < threads_; ++thread) {
     const State state = states_[static_cast<std::size_t>(thread)];
     const char* const name = warps_[static_cast<std::size_t>(thread / lanes)].name;
-    text += state == State::ended ? "e" : state == State::in_sync ? "s" : name == nullptr ? "?" : "c";
+    text += state == State::ended ? "e" : state == State::in_sync ? "s" : state == State::at_barrier ? "b" : name == nullptr ? "?" : "c";
   }
-  return text + " (per thread: e ended, s at a sync, c in an operation of its warp)";
+  return text + " (per thread: e ended, s at a sync, b at a barrier, c in an operation of its warp)";
 }
 
 void EmulatedBlock::fail(int thread, const std::string& what) const {
@@ -188,6 +213,37 @@ void EmulatedBlock::wait(int thread) {
     std::memcpy(write(thread, copy.at, copy.bytes.size(), copy.bytes.size()), copy.bytes.data(), copy.bytes.size());
   }
   copies.clear();
+}
+
+void EmulatedMachine::warp_operation(const char* name, WarpWork work) const {
+  struct Slot {
+    WarpWork work;
+    int warp;
+  } slot{work, warp()};
+  owner_.collective(thread_, name, &slot, [](EmulatedBlock& block, const std::array<void*, 32>& slots) {
+    const Slot& any = *static_cast<const Slot*>(slots[0]);
+    any.work(block.async(), any.warp);
+  });
+}
+
+void EmulatedMachine::multiply_group(const WarpProduct& operands, float* c, const std::uint32_t* a) const {
+  struct Slot {
+    const WarpProduct* operands;
+    float* c;
+    const std::uint32_t* a;
+    int warp;
+  } slot{&operands, c, a, warp()};
+  owner_.collective(thread_, "wgmma", &slot, [](EmulatedBlock& block, const std::array<void*, 32>& slots) {
+    const Slot& first = *static_cast<const Slot*>(slots[0]);
+    WarpProduct product = *first.operands;
+    for (std::size_t lane = 0; lane < slots.size(); ++lane) {
+      const Slot& from = *static_cast<const Slot*>(slots[lane]);
+      if (!from.operands->same_operands(product)) throw EmulationError("lanes of a warp multiply different matrices");
+      product.c[lane] = from.c;
+      if (from.a != nullptr) std::copy_n(from.a, 4, product.a[lane].begin());
+    }
+    block.async().multiply(first.warp, product);
+  });
 }
 
 float EmulatedMachine::exchange(const char* name, float x, int source) const {

@@ -15,6 +15,7 @@
 
 #include "kernels/base/dtype.hpp"
 #include "kernels/cuda/machine.hpp"
+#include "tests/support/async_units.hpp"
 #include "tests/support/fiber.hpp"
 
 namespace annulus::test {
@@ -41,7 +42,7 @@ class EmulatedMemory {
 /// One block of threads at a time. Threads run in ascending order, or descending: results must not depend on it.
 class EmulatedBlock {
  public:
-  static constexpr int most_threads = 256;
+  static constexpr int most_threads = 384;
 
   explicit EmulatedBlock(const EmulatedMemory& memory);
 
@@ -63,9 +64,15 @@ class EmulatedBlock {
   /// What has been copied is there after wait() only; before, the place is full of NaN.
   void copy_async(int thread, std::uint32_t at, const void* from, bool valid);
   void wait(int thread);
+  void barrier_wait(int thread, std::uint32_t at, std::uint32_t parity);
+  AsyncUnits& async() { return async_; }
 
  private:
-  enum class State { runnable, in_collective, in_sync, ended };
+  enum class State { runnable, in_collective, in_sync, at_barrier, ended };
+  struct Turn {
+    std::uint32_t barrier;
+    std::uint32_t parity;
+  };
   struct Warp {
     const char* name = nullptr;
     std::array<void*, 32> slots{};
@@ -85,7 +92,8 @@ class EmulatedBlock {
   };
 
   void run_warp(int warp, bool descending);
-  void release_sync();
+  void release(bool descending);
+  bool release_barriers();
   std::byte* place(std::uint32_t at, std::size_t bytes, std::size_t alignment);
   [[noreturn]] static void refuse(std::uint32_t at, std::size_t alignment);
   [[noreturn]] void fail(int thread, const std::string& what) const;
@@ -99,6 +107,8 @@ class EmulatedBlock {
   std::vector<std::byte> shared_;
   std::vector<Access> accesses_;
   std::vector<std::vector<Copy>> copies_;
+  std::vector<Turn> turns_;  ///< that threads at barriers wait for
+  AsyncUnits async_{memory_};
   std::int32_t interval_ = 0;
   std::exception_ptr error_;
 };
@@ -150,6 +160,43 @@ class EmulatedMachine {
   void commit() const {}
   void wait_all() const { owner_.wait(thread_); }
 
+  void barrier_init(std::uint32_t at, int arrivals) const { owner_.async().barrier_init(at, arrivals); }
+  void barrier_fence() const { owner_.async().barrier_fence(); }
+  void barrier_arrive(std::uint32_t at) const { owner_.async().arrive(at, 0); }
+  void barrier_expect(std::uint32_t at, int bytes) const { owner_.async().arrive(at, bytes); }
+  void barrier_wait(std::uint32_t at, std::uint32_t parity) const { owner_.barrier_wait(thread_, at, parity); }
+  void load_box(std::uint32_t at, const kernels::cuda::TensorMap& map, int x, int y, int z, std::uint32_t barrier) const {
+    owner_.async().load_box(at, map, x, y, z, barrier);
+  }
+  std::uint32_t shared_address(std::uint32_t at) const { return AsyncUnits::shared_begin + at; }
+  template <int tiles>
+  void begin_products(float (&)[tiles][4]) const {
+    warp_operation("wgmma.fence", [](AsyncUnits& async, int warp) { async.begin_products(warp); });
+  }
+  template <class T, int columns>
+  void multiply_shared(float (&c)[columns / 8][4], std::uint64_t a, std::uint64_t b, bool add) const {
+    multiply_group({{}, {}, a, b, columns, false, add, value<T>}, &c[0][0], nullptr);
+  }
+  template <class T, int columns>
+  void multiply_registers(float (&c)[columns / 8][4], const std::uint32_t (&a)[4], std::uint64_t b) const {
+    multiply_group({{}, {}, 0, b, columns, true, true, value<T>}, &c[0][0], a);
+  }
+  void commit_products() const {
+    warp_operation("wgmma.commit_group", [](AsyncUnits& async, int warp) { async.commit_products(warp); });
+  }
+  template <int pending, int tiles>
+  void wait_products(float (&)[tiles][4]) const {
+    warp_operation("wgmma.wait_group", [](AsyncUnits& async, int warp) { async.wait_products(warp, pending); });
+  }
+  template <int count>
+  void more_registers() const {
+    warp_operation("setmaxnreg.inc", [](AsyncUnits&, int) {});
+  }
+  template <int count>
+  void fewer_registers() const {
+    warp_operation("setmaxnreg.dec", [](AsyncUnits&, int) {});
+  }
+
   template <class T>
   std::uint32_t pair(float low, float high) const {
     return static_cast<std::uint32_t>(from_float<T>(low).bits) | static_cast<std::uint32_t>(from_float<T>(high).bits)
@@ -168,6 +215,14 @@ class EmulatedMachine {
  private:
   float exchange(const char* name, float x, int source) const;
   void matrices(const char* name, std::uint32_t at, std::uint32_t (&r)[4], bool transposed) const;
+  using WarpWork = void (*)(AsyncUnits& async, int warp);
+  /// Once for the warp.
+  void warp_operation(const char* name, WarpWork work) const;
+  void multiply_group(const WarpProduct& operands, float* c, const std::uint32_t* a) const;
+  template <class T>
+  static float value(std::uint16_t bits) {
+    return to_float(T{bits});
+  }
 
   EmulatedBlock& owner_;
   int thread_;

@@ -12,11 +12,20 @@
 
 namespace annulus::test {
 
-std::vector<BackendParam> suite_backends() { return with_each_dtype(std::span(&emulated_table(), 1), 8); }
+/// The kernels for sm_80, and those for Hopper, which are of 16 bits.
+std::vector<BackendParam> suite_backends() {
+  std::vector<BackendParam> params = with_each_dtype(std::span(&emulated_table(), 1), 8);
+  for (const DType dtype : {DType::bf16, DType::f16}) params.push_back({&emulated_table(true), dtype, 8});
+  return params;
+}
 
 namespace {
 
-class Emulated : public testing::TestWithParam<BackendParam> {};
+class Emulated : public testing::TestWithParam<BackendParam> {
+ protected:
+  const kernels::KernelTable& row() const { return *GetParam().table; }
+  EmulatedDevice& device() const { return emulated_device(&row() == &emulated_table(true)); }
+};
 
 /// Any shape: one case per seed, which failures name.
 ContractCase random_case(std::uint64_t seed, DType dtype) {
@@ -43,7 +52,7 @@ ContractCase random_case(std::uint64_t seed, DType dtype) {
 
 TEST_P(Emulated, RandomShapes) {
   for (std::uint64_t seed = 1; seed <= 9; ++seed)
-    judge(emulated_table(), random_case(seed, GetParam().dtype), "random");
+    judge(row(), random_case(seed, GetParam().dtype), "random");
 }
 
 /// Two row tiles and two column tiles of every kernel at every width, of which some are whole.
@@ -52,7 +61,7 @@ TEST_P(Emulated, WholeTilesAtEveryWidth) {
     ContractCase test;
     test.dtype = GetParam().dtype;
     test.problem = {.seq_q = 150, .seq_k = 150, .head_dim = head_dim};
-    judge(emulated_table(), test, "head_dim " + std::to_string(head_dim));
+    judge(row(), test, "head_dim " + std::to_string(head_dim));
   }
 }
 
@@ -60,10 +69,10 @@ TEST_P(Emulated, OrderOfBlocksAndThreadsChangesNoBit) {
   for (std::uint64_t seed = 21; seed <= 23; ++seed) {
     ContractCase test = random_case(seed, GetParam().dtype);
     prepare(test);
-    const OracleResult ahead = run_contract(emulated_table(), test);
-    emulated_device().set_descending(true);
-    const OracleResult back = run_contract(emulated_table(), test);
-    emulated_device().set_descending(false);
+    const OracleResult ahead = run_contract(row(), test);
+    device().set_descending(true);
+    const OracleResult back = run_contract(row(), test);
+    device().set_descending(false);
     EXPECT_EQ(ahead.out, back.out) << "seed " << seed;
     EXPECT_EQ(ahead.lse, back.lse) << "seed " << seed;
     EXPECT_EQ(ahead.dq, back.dq) << "seed " << seed;
@@ -83,9 +92,9 @@ TEST_P(Emulated, StepsAddNoError) {
   test.blocks = {};
   prepare(test);
   const OracleResult want = oracle(test.problem, test.tensors);
-  const OracleResult once = run_contract(emulated_table(), test, false);
+  const OracleResult once = run_contract(row(), test, false);
   test.blocks = cut_blocks(256, {32, 64, 96, 128, 160, 192, 224});
-  const OracleResult steps = run_contract(emulated_table(), test, false);
+  const OracleResult steps = run_contract(row(), test, false);
   const double error = relative_error(once.out, want.out);
   EXPECT_LE(relative_error(steps.out, want.out), 1.2 * error + 1e-6) << "one call: " << error;
 }
