@@ -27,12 +27,12 @@ if(ANNULUS_ENABLE_CUDA)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
-    find_package(CUDAToolkit 12.0 QUIET) # C++20
+    find_package(CUDAToolkit 12.5 QUIET) # cudaGetDriverEntryPointByVersion
   endif()
   if(CMAKE_CUDA_COMPILER AND CUDAToolkit_FOUND)
     set(ANNULUS_HAVE_CUDA ON)
   elseif(NOT ANNULUS_ENABLE_CUDA STREQUAL "AUTO")
-    message(FATAL_ERROR "ANNULUS_ENABLE_CUDA is ON, but there is no nvcc of CUDA 12 or later; put it on PATH or set CUDACXX")
+    message(FATAL_ERROR "ANNULUS_ENABLE_CUDA is ON, but there is no nvcc of CUDA 12.5 or later; put it on PATH or set CUDACXX")
   endif()
 endif()
 

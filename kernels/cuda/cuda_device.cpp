@@ -13,6 +13,7 @@
 #include "kernels/cuda/cuda_error.hpp"
 #include "kernels/cuda/instances.hpp"
 #include "kernels/cuda/launch.hpp"
+#include "kernels/cuda/tensor_map.hpp"
 
 namespace annulus::kernels::cuda {
 namespace {
@@ -21,6 +22,10 @@ namespace {
 template <class T, int width>
 constexpr bool is_built = ANNULUS_ALL_CUDA_KERNELS != 0 || (std::is_same_v<T, bf16> && width == 128);
 
+template <class Kernel>
+constexpr bool is_hopper_built = ANNULUS_HOPPER_KERNELS != 0 && is_built<typename Kernel::Element, Kernel::row_width>;
+
+constexpr int hopper_capability = 90;  ///< and no other: code for sm_90a runs on 9.0 alone
 constexpr int oldest_capability = 80;  ///< 8.0: mma.sync with bf16, cp.async
 constexpr std::int64_t slot_bytes = std::int64_t{4} << 20;
 
@@ -50,6 +55,9 @@ class CudaDevice final : public Device {
       check_cuda(cudaMallocHost(&slot.memory, static_cast<std::size_t>(slot_bytes)), "allocate pinned memory");
       check_cuda(cudaEventCreateWithFlags(&slot.passed, cudaEventDisableTiming), "create an event");
     }
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "tell which one is chosen");
+    hopper_ = ANNULUS_HOPPER_KERNELS != 0 && capability(device) == hopper_capability;
   }
 
   void* allocate(std::int64_t bytes) override {
@@ -137,6 +145,16 @@ class CudaDevice final : public Device {
                         " of " + std::to_string(total) + " are free); try more ranks, or --backend auto");
   }
 
+  bool on_hopper(const KernelKind& kind) const { return hopper_ && has_hopper_kernel(kind); }
+
+  template <class Kernel>
+  static HopperForwardArgs mapped(const KernelKind& kind, const ForwardArgs& args) {
+    const Extents& extents = args.extents;
+    const std::int64_t pairs = std::int64_t{extents.batch} * extents.heads;
+    return {args, tensor_map(args.q, kind.dtype, kind.width, extents.padded_rows, pairs, Kernel::rows),
+            tensor_map(args.block, kind.dtype, kind.width, extents.key_rows, pairs / extents.group * 2, Kernel::keys)};
+  }
+
   template <class Kernel>
   void launch_if_built(std::int64_t blocks, const typename Kernel::Args& args) {
     if constexpr (is_built<typename Kernel::Element, Kernel::row_width>) launch<Kernel>(blocks, args, stream_);
@@ -175,6 +193,7 @@ class CudaDevice final : public Device {
   cudaStream_t stream_ = nullptr;
   std::array<Slot, 2> slots_;
   unsigned turn_ = 0;
+  bool hopper_ = false;
 };
 
 }  // namespace

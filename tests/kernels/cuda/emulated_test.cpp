@@ -65,6 +65,16 @@ TEST_P(Emulated, WholeTilesAtEveryWidth) {
   }
 }
 
+/// More key tiles than any kernel has buffers for, so that each is filled again and again.
+TEST_P(Emulated, LongRowsAtEveryWidth) {
+  for (const std::int64_t head_dim : {64, 128, 256}) {
+    ContractCase test;
+    test.dtype = GetParam().dtype;
+    test.problem = {.seq_q = 20, .seq_k = 700, .head_dim = head_dim};
+    judge(row(), test, "head_dim " + std::to_string(head_dim));
+  }
+}
+
 TEST_P(Emulated, OrderOfBlocksAndThreadsChangesNoBit) {
   for (std::uint64_t seed = 21; seed <= 23; ++seed) {
     ContractCase test = random_case(seed, GetParam().dtype);

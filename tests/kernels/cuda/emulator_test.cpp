@@ -1,35 +1,11 @@
 /// The emulator itself: fragment layouts against plain products, and every fault that it promises to find.
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/support/emulated_machine.hpp"
-
 #include <gtest/gtest.h>
 
-#include <functional>
+#include "tests/kernels/cuda/emulated_run.hpp"
 
 namespace annulus::test {
 namespace {
-
-using Body = std::function<void(EmulatedMachine&)>;
-
-void run(int threads, std::int64_t shared_bytes, const Body& body, bool descending = false) {
-  const EmulatedMemory memory;
-  EmulatedBlock block(memory);
-  block.run(threads, shared_bytes, descending, [&](int thread) {
-    EmulatedMachine machine(block, thread, 0);
-    body(machine);
-  });
-}
-
-std::string fault(int threads, std::int64_t shared_bytes, const Body& body) {
-  try {
-    run(threads, shared_bytes, body);
-  } catch (const EmulationError& error) {
-    return error.what();
-  }
-  return "no fault";
-}
-
-void expect_fault(const char* words, const std::string& got) { EXPECT_NE(got.find(words), std::string::npos) << got; }
 
 /// Small integers: exact in every type, and every product of them.
 float a_of(int row, int k) { return static_cast<float>((row * 7 + k * 3) % 11 - 5); }
