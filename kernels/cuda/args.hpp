@@ -97,6 +97,14 @@ struct BackwardArgs {
   std::int32_t fresh;  ///< dq is not read
 };
 
+/// attend of the backward pass on Hopper: a box is a slab of a row tile or of a column tile, as the kernel reads it.
+struct HopperBackwardArgs {
+  BackwardArgs backward;
+  TensorMap q;  ///< [batch * heads][padded_rows][width], as dout
+  TensorMap dout;
+  TensorMap block;  ///< [batch * kv_heads * 2][key_rows][width]
+};
+
 /// finish: out = O / weight, lse of l; one warp per row. `attended` = 0: there was no block, the carry is not read.
 struct FinishArgs {
   const float* o;

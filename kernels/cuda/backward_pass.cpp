@@ -4,8 +4,6 @@
 #include <cstring>
 #include <numbers>
 
-#include "kernels/cuda/config.hpp"
-#include "kernels/cuda/instances.hpp"
 #include "kernels/cuda/pass_state.hpp"
 #include "kernels/cuda/passes.hpp"
 
@@ -26,13 +24,8 @@ class CudaBackward final : public BackwardPass {
         delta_(device, state_.rows()),
         gradient_(device),
         query_plan_(device),
-        key_plan_(device) {
-    with_element_and_width(problem.dtype, state_.kind().width, [&](auto element, auto width) {
-      using Config = BackwardConfig<decltype(element), decltype(width)::value>;
-      row_tile_ = Config::rows;
-      column_tile_ = Config::columns;
-      one_sum_ = Config::one_sum;
-    });
+        key_plan_(device),
+        tiles_(device.backward_tiles(state_.kind())) {
     if (state_.rows() == 0) return;
     state_.upload_queries(inputs.q, problem.dtype, q_);
     state_.upload_queries(inputs.dout, problem.dtype, dout_);
@@ -91,9 +84,9 @@ class CudaBackward final : public BackwardPass {
 
   void launch(const Block& block, const VisibleRows& visible, const Progress& progress) {
     const Problem& problem = state_.problem();
-    TilePlan queries = plan_tiles(visible, problem.q_rows, row_tile_, column_tile_);
+    TilePlan queries = plan_tiles(visible, problem.q_rows, tiles_.rows, tiles_.columns);
     TilePlan keys =
-        transposed(plan_tiles(visible, problem.q_rows, column_tile_, row_tile_), ceil_div(block.shape.rows, row_tile_));
+        transposed(plan_tiles(visible, problem.q_rows, tiles_.columns, tiles_.rows), ceil_div(block.shape.rows, tiles_.rows));
     if (!attended_) queries.add_idle();
     keys.add_idle();
     state_.upload_block(block, visible, queries.any_masked() || keys.any_masked(), progress);
@@ -103,7 +96,7 @@ class CudaBackward final : public BackwardPass {
 
     const std::int64_t key_blocks = key_plan_.tiles() * problem.batch * problem.kv_heads;
     for (const Gradients wanted : {Gradients::dk_and_dv, Gradients::dk, Gradients::dv}) {
-      if ((wanted == Gradients::dk_and_dv) == one_sum_) continue;
+      if ((wanted == Gradients::dk_and_dv) == tiles_.one_sum) continue;
       state_.device().backward(state_.kind(), wanted, key_blocks, args(block, visible, key_plan_));
     }
     if (query_plan_.tiles() == 0) return;
@@ -167,9 +160,7 @@ class CudaBackward final : public BackwardPass {
   DeviceArray<float> gradient_;
   DevicePlan query_plan_;
   DevicePlan key_plan_;
-  std::int64_t row_tile_ = 0;
-  std::int64_t column_tile_ = 0;
-  bool one_sum_ = false;
+  BackwardTiles tiles_;
   bool attended_ = false;
 };
 

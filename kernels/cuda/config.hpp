@@ -63,4 +63,23 @@ struct BackwardConfig {
   static constexpr bool one_sum = width > 128;  ///< the sums of dK and dV fill the registers one at a time
 };
 
+/// A block of backward on Hopper: `consumers` warpgroups of 64 rows of one side, and one that fetches `columns` of the other.
+template <class T, int width>
+struct HopperBackwardConfig {
+  static constexpr int consumers = 2;
+  static constexpr int columns = width == 64 ? 128 : 64;  // two sums of width 128 and two tiles of scores fill the registers
+  static constexpr int stages = width == 256 ? 1 : 2;
+  static constexpr int rows = consumers * 64;
+  static constexpr int threads = (consumers + 1) * 128;
+  static constexpr int blocks_per_processor = 1;
+  static constexpr int consumer_registers = 240;
+  static constexpr int producer_registers = 24;
+  static constexpr int row_tile_bytes = rows * width * static_cast<int>(sizeof(T));
+  static constexpr int tile_bytes = columns * width * static_cast<int>(sizeof(T));
+  static constexpr int stats_bytes = columns * 4;
+  static constexpr int barrier_bytes = 8;
+  static constexpr int shared_bytes = 2 * row_tile_bytes + 2 * stages * (tile_bytes + stats_bytes) + (1 + 2 * stages) * barrier_bytes;
+  static constexpr bool one_sum = width > 128;  ///< as in BackwardConfig
+};
+
 }  // namespace annulus::kernels::cuda

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "kernels/cuda/cuda_error.hpp"
-#include "kernels/cuda/instances.hpp"
+#include "kernels/cuda/dispatch.hpp"
 #include "kernels/cuda/launch.hpp"
 #include "kernels/cuda/tensor_map.hpp"
 
@@ -22,10 +22,8 @@ namespace {
 template <class T, int width>
 constexpr bool is_built = ANNULUS_ALL_CUDA_KERNELS != 0 || (std::is_same_v<T, bf16> && width == 128);
 
-template <class Kernel>
-constexpr bool is_hopper_built = ANNULUS_HOPPER_KERNELS != 0 && is_built<typename Kernel::Element, Kernel::row_width>;
-
-constexpr int hopper_capability = 90;  ///< and no other: code for sm_90a runs on 9.0 alone
+constexpr bool hopper_is_built = ANNULUS_HOPPER_KERNELS != 0;
+constexpr int hopper_capability = 90;
 constexpr int oldest_capability = 80;  ///< 8.0: mma.sync with bf16, cp.async
 constexpr std::int64_t slot_bytes = std::int64_t{4} << 20;
 
@@ -39,6 +37,13 @@ int capability(int device) {
   check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "tell its generation");
   check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "tell its generation");
   return major * 10 + minor;
+}
+
+/// Code for sm_90a runs on devices of capability 9.0 and on no others.
+bool runs_hopper_kernels() {
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "tell which one is chosen");
+  return hopper_is_built && capability(device) == hopper_capability;
 }
 
 /// Pinned memory that one copy at a time goes through.
@@ -55,9 +60,6 @@ class CudaDevice final : public Device {
       check_cuda(cudaMallocHost(&slot.memory, static_cast<std::size_t>(slot_bytes)), "allocate pinned memory");
       check_cuda(cudaEventCreateWithFlags(&slot.passed, cudaEventDisableTiming), "create an event");
     }
-    int device = 0;
-    check_cuda(cudaGetDevice(&device), "tell which one is chosen");
-    hopper_ = ANNULUS_HOPPER_KERNELS != 0 && capability(device) == hopper_capability;
   }
 
   void* allocate(std::int64_t bytes) override {
@@ -103,28 +105,16 @@ class CudaDevice final : public Device {
     }
   }
 
-  ForwardTiles forward_tiles(const KernelKind& kind) const override {
-    ForwardTiles tiles{};
-    const auto take = [&]<class Kernel>() { tiles = tiles_of<Kernel>(); };
-    if (on_hopper(kind)) {
-      with_hopper_forward_kernel(kind, take);
-    } else {
-      with_forward_kernel(kind, take);
-    }
-    return tiles;
-  }
+  ForwardTiles forward_tiles(const KernelKind& kind) const override { return dispatch_.forward_tiles(kind); }
+  BackwardTiles backward_tiles(const KernelKind& kind) const override { return dispatch_.backward_tiles(kind); }
   void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) override {
     check_built(kind);
-    if (on_hopper(kind)) {
-      return with_hopper_forward_kernel(kind, [&]<class Kernel>() {
-        if constexpr (is_hopper_built<Kernel>) launch<Kernel>(blocks, mapped<Kernel>(kind, args), stream_);
-      });
-    }
-    with_forward_kernel(kind, [&]<class Kernel>() { launch_if_built<Kernel>(blocks, args); });
+    dispatch_.forward(kind, args, tensor_map, [&]<class Kernel>(const auto& own) { launch_if_built<Kernel>(blocks, own); });
   }
   void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) override {
     check_built(kind);
-    with_backward_kernel(kind, wanted, [&]<class Kernel>() { launch_if_built<Kernel>(blocks, args); });
+    dispatch_.backward(kind, wanted, args, tensor_map,
+                       [&]<class Kernel>(const auto& own) { launch_if_built<Kernel>(blocks, own); });
   }
   void finish(DType out, int width, const FinishArgs& args) override {
     const std::int64_t rows = std::int64_t{args.batch} * args.heads * args.rows;
@@ -145,19 +135,12 @@ class CudaDevice final : public Device {
                         " of " + std::to_string(total) + " are free); try more ranks, or --backend auto");
   }
 
-  bool on_hopper(const KernelKind& kind) const { return hopper_ && has_hopper_kernel(kind); }
-
-  template <class Kernel>
-  static HopperForwardArgs mapped(const KernelKind& kind, const ForwardArgs& args) {
-    const Extents& extents = args.extents;
-    const std::int64_t pairs = std::int64_t{extents.batch} * extents.heads;
-    return {args, tensor_map(args.q, kind.dtype, kind.width, extents.padded_rows, pairs, Kernel::rows),
-            tensor_map(args.block, kind.dtype, kind.width, extents.key_rows, pairs / extents.group * 2, Kernel::keys)};
-  }
-
   template <class Kernel>
   void launch_if_built(std::int64_t blocks, const typename Kernel::Args& args) {
-    if constexpr (is_built<typename Kernel::Element, Kernel::row_width>) launch<Kernel>(blocks, args, stream_);
+    constexpr bool has_architecture = hopper_is_built || !is_hopper_kernel<Kernel>;
+    if constexpr (has_architecture && is_built<typename Kernel::Element, Kernel::row_width>) {
+      launch<Kernel>(blocks, args, stream_);
+    }
   }
   static void check_built(const KernelKind& kind) {
     with_element_and_width(kind.dtype, kind.width, [&](auto element, auto width) {
@@ -193,7 +176,7 @@ class CudaDevice final : public Device {
   cudaStream_t stream_ = nullptr;
   std::array<Slot, 2> slots_;
   unsigned turn_ = 0;
-  bool hopper_ = false;
+  Dispatch dispatch_{runs_hopper_kernels()};
 };
 
 }  // namespace

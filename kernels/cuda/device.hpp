@@ -11,7 +11,7 @@
 #include "kernels/base/dtype.hpp"
 #include "kernels/base/workers.hpp"
 #include "kernels/cuda/args.hpp"
-#include "kernels/cuda/backward_block.hpp"
+#include "kernels/cuda/backward_rows.hpp"
 
 namespace annulus::kernels::cuda {
 
@@ -28,6 +28,13 @@ struct ForwardTiles {
   int keys;
 };
 
+/// How backward kernels cut rows, the side whose gradients they keep, and columns.
+struct BackwardTiles {
+  int rows;
+  int columns;
+  bool one_sum;  ///< dK and dV are two launches
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -41,8 +48,9 @@ class Device {
   /// Everything enqueued before has been done, and `to` has been written, when this returns.
   virtual void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) = 0;
 
-  /// Of the kernel that forward() launches for `kind`.
+  /// Of the kernels that forward() and backward() launch for `kind`.
   virtual ForwardTiles forward_tiles(const KernelKind& kind) const = 0;
+  virtual BackwardTiles backward_tiles(const KernelKind& kind) const = 0;
   /// Enqueue `blocks` > 0 blocks. Throw UsageError where this build lacks the instance.
   virtual void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) = 0;
   virtual void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) = 0;

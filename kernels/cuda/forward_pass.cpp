@@ -1,6 +1,5 @@
 /// The forward pass: uploads block by block, one launch each; the carry stays on the device until finish.
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cuda/instances.hpp"
 #include "kernels/cuda/pass_state.hpp"
 #include "kernels/cuda/passes.hpp"
 

@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/config.hpp"
 #include "kernels/cuda/forward_rows.hpp"
-#include "kernels/cuda/matrix_descriptor.hpp"
+#include "kernels/cuda/hopper_products.hpp"
 
 namespace annulus::kernels::cuda {
 
@@ -17,8 +17,8 @@ class HopperForwardBlock {
   static constexpr int keys = Config::keys;
   using Rows = ForwardRows<Machine, T, width, keys, 1, general>;
   using Scores = typename Rows::Scores;
-  /// p in 16 bits, as wgmma takes it from registers: for each 16 keys.
-  using Weights = std::uint32_t[keys / 16][4];
+  using Products = HopperProducts<Machine, T, width, keys>;
+  using Weights = typename Products::Narrow;
 
  public:
   ANNULUS_DEVICE HopperForwardBlock(Machine& machine, const HopperForwardArgs& args, ForwardPlace place)
@@ -84,10 +84,7 @@ class HopperForwardBlock {
   template <int rows>
   ANNULUS_DEVICE void fetch(std::uint32_t to, const TensorMap& map, int first, int plane, std::uint32_t full) {
     machine_.barrier_expect(full, rows * width * static_cast<int>(sizeof(T)));
-    for (int slab = 0; slab < width / slab_columns; ++slab) {
-      const auto at = static_cast<std::uint32_t>(slab * rows * slab_row_bytes);
-      machine_.load_box(to + at, map, slab * slab_columns, first, plane, full);
-    }
+    load_slabs<width, rows>(machine_, to, map, first, plane, full);
   }
 
   ANNULUS_DEVICE void consume() {
@@ -107,7 +104,7 @@ class HopperForwardBlock {
     release(k_empty(stage(0)));
     weigh(rows, s, factors);
     rows.rescale(factors);
-    narrow(s, p);
+    Products::narrow(machine_, s[0], p);
     int i = 1;
     for (; !cursor_.done(); ++i) {
       start_scores(s, i);
@@ -118,7 +115,7 @@ class HopperForwardBlock {
       machine_.template wait_products<0>(rows.o()[0]);
       release(v_empty(stage(i - 1)));
       rows.rescale(factors);
-      narrow(s, p);
+      Products::narrow(machine_, s[0], p);
     }
     start_values(rows, p, i - 1);
     machine_.template wait_products<0>(rows.o()[0]);
@@ -131,48 +128,21 @@ class HopperForwardBlock {
     cursor_.next(machine_, args_.forward.plan);
   }
 
-  /// s = Q K^T of tile i, under way. A step of 16 along k is 32 bytes along the rows of a slab.
+  /// s = Q K^T of tile i, under way.
   ANNULUS_DEVICE void start_scores(Scores& s, int i) {
-    constexpr int steps = slab_columns / 16;
     const auto first_row = static_cast<std::uint32_t>(machine_.warp() / 4 * 64 * slab_row_bytes);
-    const std::uint64_t q = matrix_descriptor(machine_.shared_address(first_row), 0);
-    const std::uint64_t k = matrix_descriptor(machine_.shared_address(k_tile(stage(i))), 0);
     machine_.barrier_wait(k_full(stage(i)), parity(i));
-    machine_.begin_products(s[0]);
-    ANNULUS_UNROLL
-    for (int step = 0; step < width / 16; ++step) {
-      const int slab = step / steps * slab_row_bytes;
-      machine_.template multiply_shared<T, keys>(s[0], moved(q, slab * Config::rows + step % steps * 32),
-                                                 moved(k, slab * keys + step % steps * 32), step != 0);
-    }
-    machine_.commit_products();
+    Products::template dot<Config::rows>(machine_, s[0], first_row, k_tile(stage(i)));
   }
 
-  /// O += P V of tile i, under way. A step of 16 keys is 16 rows down each slab.
+  /// O += P V of tile i, under way.
   ANNULUS_DEVICE void start_values(Rows& rows, const Weights& p, int i) {
-    const std::uint64_t v = matrix_descriptor(machine_.shared_address(v_tile(stage(i))), keys * slab_row_bytes);
     machine_.barrier_wait(v_full(stage(i)), parity(i));
-    machine_.begin_products(rows.o()[0]);
-    ANNULUS_UNROLL
-    for (int step = 0; step < keys / 16; ++step) {
-      machine_.template multiply_registers<T, width>(rows.o()[0], p[step], moved(v, step * 16 * slab_row_bytes));
-    }
-    machine_.commit_products();
+    Products::add(machine_, rows.o()[0], p, v_tile(stage(i)));
   }
 
   ANNULUS_DEVICE void release(std::uint32_t empty) {
     if (machine_.lane() == 0) machine_.barrier_arrive(empty);
-  }
-
-  ANNULUS_DEVICE void narrow(const Scores& s, Weights& p) {
-    ANNULUS_UNROLL
-    for (int step = 0; step < keys / 16; ++step) {
-      ANNULUS_UNROLL
-      for (int r = 0; r < 4; ++r) {
-        const float* const tile = s[0][2 * step + r / 2];
-        p[step][r] = machine_.template pair<T>(tile[r % 2 * 2], tile[r % 2 * 2 + 1]);
-      }
-    }
   }
 
   Machine& machine_;

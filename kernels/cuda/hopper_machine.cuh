@@ -42,6 +42,12 @@ class HopperMachine : public PtxMachine {
         ::"r"(shared_address(at)), "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y), "r"(z)
         : "memory");
   }
+  ANNULUS_DEVICE void load_bytes(std::uint32_t at, const void* p, int bytes, std::uint32_t barrier) const {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     shared_address(at)),
+                 "l"(__cvta_generic_to_global(p)), "r"(bytes), "r"(shared_address(barrier))
+                 : "memory");
+  }
 
   template <int tiles>
   ANNULUS_DEVICE void begin_products(float (&c)[tiles][4]) const {

@@ -5,6 +5,7 @@
 #include "kernels/cuda/backward_block.hpp"
 #include "kernels/cuda/device.hpp"
 #include "kernels/cuda/forward_block.hpp"
+#include "kernels/cuda/hopper_backward_block.hpp"
 #include "kernels/cuda/hopper_forward_block.hpp"
 #include "kernels/cuda/row_kernels.hpp"
 
@@ -37,8 +38,30 @@ void with_forward_kernel(const KernelKind& kind, Launch&& launch) {
   });
 }
 
-/// The forward kernel for Hopper. 16-bit types only.
-inline bool has_hopper_kernel(const KernelKind& kind) { return size_of(kind.dtype) == 2; }
+template <template <class, int, bool, Gradients> class Kernel, class T, int width, bool general, class Launch>
+void with_gradients(Gradients wanted, Launch&& launch) {
+  if (wanted == Gradients::dq) return launch.template operator()<Kernel<T, width, general, Gradients::dq>>();
+  if constexpr (Kernel<T, width, general, Gradients::dq>::one_sum) {
+    if (wanted == Gradients::dk) return launch.template operator()<Kernel<T, width, general, Gradients::dk>>();
+    return launch.template operator()<Kernel<T, width, general, Gradients::dv>>();
+  } else {
+    return launch.template operator()<Kernel<T, width, general, Gradients::dk_and_dv>>();
+  }
+}
+
+template <class Launch>
+void with_backward_kernel(const KernelKind& kind, Gradients wanted, Launch&& launch) {
+  with_element_and_width(kind.dtype, kind.width, [&](auto element, auto width) {
+    using T = decltype(element);
+    if (kind.general) return with_gradients<BackwardKernel, T, decltype(width)::value, true>(wanted, launch);
+    return with_gradients<BackwardKernel, T, decltype(width)::value, false>(wanted, launch);
+  });
+}
+
+/// Hopper has kernels of its own for elements of 16 bits.
+inline bool has_hopper_kernels(const KernelKind& kind) { return size_of(kind.dtype) == 2; }
+
+/// As the functions above, for kinds that have such kernels.
 template <class Launch>
 void with_hopper_forward_kernel(const KernelKind& kind, Launch&& launch) {
   with_element_and_width(kind.dtype, kind.width, [&](auto element, auto width) {
@@ -49,29 +72,14 @@ void with_hopper_forward_kernel(const KernelKind& kind, Launch&& launch) {
     }
   });
 }
-
-template <class Kernel>
-constexpr ForwardTiles tiles_of() {
-  return {Kernel::rows, Kernel::keys};
-}
-
-template <class T, int width, bool general, class Launch>
-void with_gradients(Gradients wanted, Launch&& launch) {
-  if (wanted == Gradients::dq) return launch.template operator()<BackwardKernel<T, width, general, Gradients::dq>>();
-  if constexpr (BackwardConfig<T, width>::one_sum) {
-    if (wanted == Gradients::dk) return launch.template operator()<BackwardKernel<T, width, general, Gradients::dk>>();
-    return launch.template operator()<BackwardKernel<T, width, general, Gradients::dv>>();
-  } else {
-    return launch.template operator()<BackwardKernel<T, width, general, Gradients::dk_and_dv>>();
-  }
-}
-
 template <class Launch>
-void with_backward_kernel(const KernelKind& kind, Gradients wanted, Launch&& launch) {
+void with_hopper_backward_kernel(const KernelKind& kind, Gradients wanted, Launch&& launch) {
   with_element_and_width(kind.dtype, kind.width, [&](auto element, auto width) {
     using T = decltype(element);
-    if (kind.general) return with_gradients<T, decltype(width)::value, true>(wanted, launch);
-    return with_gradients<T, decltype(width)::value, false>(wanted, launch);
+    if constexpr (sizeof(T) == 2) {
+      if (kind.general) return with_gradients<HopperBackwardKernel, T, decltype(width)::value, true>(wanted, launch);
+      return with_gradients<HopperBackwardKernel, T, decltype(width)::value, false>(wanted, launch);
+    }
   });
 }
 

@@ -25,6 +25,7 @@
 //   barrier_arrive(at); barrier_expect(at, bytes) an arrival that also awaits so many bytes
 //   barrier_wait(at, parity)                      until the turn of that parity is over; before the first: 1 is over
 //   load_box(at, map, x, y, z, barrier)           TMA: the box of `map` at (x, y, z), counted by the barrier when it is there
+//   load_bytes(at, p, bytes, barrier)             likewise, of global memory as it stands; multiples of 16
 //   shared_address(at)                            for descriptors
 //   begin_products(c)                             before a batch, whenever registers were touched in between (wgmma.fence)
 //   multiply_shared<T, columns>(c, a, b, add)     c = a b^T (+ c), m64nNk16, descriptors of K-major matrices

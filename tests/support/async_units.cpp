@@ -128,8 +128,6 @@ void AsyncUnits::load_box(std::uint32_t at, const TensorMap& opaque, int x, int 
   std::memcpy(&map, opaque.bytes, sizeof(map));
   const auto bytes = static_cast<std::size_t>(map.box_rows) * slab_row_bytes;
   if (at % swizzle_bytes != 0 || at + bytes > shared_.size()) throw EmulationError("a box at " + std::to_string(at));
-  check_free({at + shared_begin, static_cast<std::uint32_t>(at + shared_begin + bytes)});
-  static_cast<void>(barrier(barrier_at));
   Box box{at, barrier_at, std::vector<std::byte>(bytes)};  // zeros outside of the tensor
   for (std::int32_t row = 0; row < map.box_rows && y + row < map.rows && z < map.planes; ++row) {
     for (std::int32_t column = 0; column < slab_columns && x + column < map.columns; ++column) {
@@ -139,7 +137,24 @@ void AsyncUnits::load_box(std::uint32_t at, const TensorMap& opaque, int x, int 
       std::memcpy(&box.bytes[swizzled(address) - at], from, 2);
     }
   }
-  std::fill_n(shared_.data() + at, bytes, std::byte{nan_byte});
+  start(std::move(box));
+}
+
+void AsyncUnits::load_bytes(std::uint32_t at, const void* from, int bytes, std::uint32_t barrier_at) {
+  const auto size = static_cast<std::size_t>(bytes);
+  if (at % chunk_bytes != 0 || bytes % chunk_bytes != 0 || at + size > shared_.size()) {
+    throw EmulationError(std::to_string(bytes) + " bytes at " + std::to_string(at));
+  }
+  memory_.check(from, size, chunk_bytes);
+  const auto* const begin = static_cast<const std::byte*>(from);
+  start({at, barrier_at, std::vector<std::byte>(begin, begin + size)});
+}
+
+void AsyncUnits::start(Box box) {
+  const std::uint32_t begin = box.at + shared_begin;
+  check_free({begin, begin + static_cast<std::uint32_t>(box.bytes.size())});
+  static_cast<void>(barrier(box.barrier));
+  std::fill_n(shared_.data() + box.at, box.bytes.size(), std::byte{nan_byte});
   boxes_.push_back(std::move(box));
 }
 

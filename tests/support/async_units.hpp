@@ -62,6 +62,7 @@ class AsyncUnits {
   bool is_over(std::uint32_t at, std::uint32_t parity) const;
 
   void load_box(std::uint32_t at, const kernels::cuda::TensorMap& map, int x, int y, int z, std::uint32_t barrier);
+  void load_bytes(std::uint32_t at, const void* from, int bytes, std::uint32_t barrier);
   /// Lets one box land, the oldest or the newest. False if there is none.
   bool land(bool newest);
 
@@ -79,6 +80,7 @@ class AsyncUnits {
     std::uint32_t turn;
     Made made;
   };
+  /// What a copy brings.
   struct Box {
     std::uint32_t at;
     std::uint32_t barrier;
@@ -101,6 +103,7 @@ class AsyncUnits {
   static std::vector<Range> ranges(const WarpProduct& product);
   void compute(int warp, const WarpProduct& product) const;
   float element(std::uint32_t address, const WarpProduct& product) const;
+  void start(Box box);
   void check_free(const Range& range) const;
   void check_landed(const WarpProduct& product) const;
 

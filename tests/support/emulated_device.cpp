@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/instances.hpp"
 #include "kernels/cuda/passes.hpp"
 
 namespace annulus::test {
@@ -17,8 +16,8 @@ Device& find_device() {
   return emulated_device(hopper);
 }
 
-TensorMap map_of(const void* data, int width, std::int64_t rows, std::int64_t planes, int box_rows) {
-  return EmulatedTensorMap{static_cast<const std::uint16_t*>(data), width, rows, planes, box_rows}.opaque();
+TensorMap map_of(const void* data, DType, int columns, std::int64_t rows, std::int64_t planes, int box_rows) {
+  return EmulatedTensorMap{static_cast<const std::uint16_t*>(data), columns, rows, planes, box_rows}.opaque();
 }
 
 }  // namespace
@@ -36,8 +35,9 @@ void EmulatedDevice::download(void* to, const void* from, std::int64_t bytes, co
 }
 
 template <class Kernel>
-void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& args, int shared_limit) {
-  if (Kernel::shared_bytes > shared_limit) throw EmulationError("more shared memory than a block may have");
+void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& args) {
+  constexpr bool for_hopper = is_hopper_kernel<Kernel>;
+  static_assert(Kernel::shared_bytes <= (for_hopper ? 227 : 99) * 1024);
   for (std::int64_t i = 0; i < blocks; ++i) {
     const std::int64_t block = descending_ ? blocks - 1 - i : i;
     block_.run(Kernel::threads, Kernel::shared_bytes, descending_, [&](int thread) {
@@ -47,33 +47,12 @@ void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& ar
   }
 }
 
-bool EmulatedDevice::on_hopper(const KernelKind& kind) const { return hopper_ && has_hopper_kernel(kind); }
-
-ForwardTiles EmulatedDevice::forward_tiles(const KernelKind& kind) const {
-  ForwardTiles tiles{};
-  const auto take = [&]<class Kernel>() { tiles = tiles_of<Kernel>(); };
-  if (on_hopper(kind)) {
-    with_hopper_forward_kernel(kind, take);
-  } else {
-    with_forward_kernel(kind, take);
-  }
-  return tiles;
-}
-
 void EmulatedDevice::forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) {
-  if (!on_hopper(kind)) return with_forward_kernel(kind, [&]<class Kernel>() { launch<Kernel>(blocks, args); });
-  const Extents& extents = args.extents;
-  const std::int64_t pairs = std::int64_t{extents.batch} * extents.heads;
-  with_hopper_forward_kernel(kind, [&]<class Kernel>() {
-    const HopperForwardArgs mapped{
-        args, map_of(args.q, kind.width, extents.padded_rows, pairs, Kernel::rows),
-        map_of(args.block, kind.width, extents.key_rows, pairs / extents.group * 2, Kernel::keys)};
-    launch<Kernel>(blocks, mapped, 227 * 1024);
-  });
+  dispatch_.forward(kind, args, map_of, [&]<class Kernel>(const auto& own) { launch<Kernel>(blocks, own); });
 }
 
 void EmulatedDevice::backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) {
-  with_backward_kernel(kind, wanted, [&]<class Kernel>() { launch<Kernel>(blocks, args); });
+  dispatch_.backward(kind, wanted, args, map_of, [&]<class Kernel>(const auto& own) { launch<Kernel>(blocks, own); });
 }
 
 void EmulatedDevice::finish(DType out, int width, const FinishArgs& args) {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/contract/attention.hpp"
-#include "kernels/cuda/device.hpp"
+#include "kernels/cuda/dispatch.hpp"
 #include "tests/support/emulated_machine.hpp"
 
 namespace annulus::test {
@@ -11,13 +11,18 @@ namespace annulus::test {
 class EmulatedDevice final : public kernels::cuda::Device {
  public:
   /// With `hopper`, it runs those kernels where there are any.
-  explicit EmulatedDevice(bool hopper) : hopper_(hopper) {}
+  explicit EmulatedDevice(bool hopper) : dispatch_(hopper) {}
 
   void* allocate(std::int64_t bytes) override { return memory_.allocate(bytes); }
   void release(void* memory) noexcept override { memory_.release(memory); }
   void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
   void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
-  kernels::cuda::ForwardTiles forward_tiles(const kernels::cuda::KernelKind& kind) const override;
+  kernels::cuda::ForwardTiles forward_tiles(const kernels::cuda::KernelKind& kind) const override {
+    return dispatch_.forward_tiles(kind);
+  }
+  kernels::cuda::BackwardTiles backward_tiles(const kernels::cuda::KernelKind& kind) const override {
+    return dispatch_.backward_tiles(kind);
+  }
   void forward(const kernels::cuda::KernelKind& kind, std::int64_t blocks,
                const kernels::cuda::ForwardArgs& args) override;
   void backward(const kernels::cuda::KernelKind& kind, kernels::cuda::Gradients wanted, std::int64_t blocks,
@@ -30,12 +35,11 @@ class EmulatedDevice final : public kernels::cuda::Device {
 
  private:
   template <class Kernel>
-  void launch(std::int64_t blocks, const typename Kernel::Args& args, int shared_limit = 99 * 1024);
-  bool on_hopper(const kernels::cuda::KernelKind& kind) const;
+  void launch(std::int64_t blocks, const typename Kernel::Args& args);
 
   EmulatedMemory memory_;
   EmulatedBlock block_{memory_};
-  bool hopper_;
+  kernels::cuda::Dispatch dispatch_;
   bool descending_ = false;
 };
 

@@ -168,6 +168,9 @@ class EmulatedMachine {
   void load_box(std::uint32_t at, const kernels::cuda::TensorMap& map, int x, int y, int z, std::uint32_t barrier) const {
     owner_.async().load_box(at, map, x, y, z, barrier);
   }
+  void load_bytes(std::uint32_t at, const void* from, int bytes, std::uint32_t barrier) const {
+    owner_.async().load_bytes(at, from, bytes, barrier);
+  }
   std::uint32_t shared_address(std::uint32_t at) const { return AsyncUnits::shared_begin + at; }
   template <int tiles>
   void begin_products(float (&)[tiles][4]) const {

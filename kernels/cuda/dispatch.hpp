@@ -1,0 +1,72 @@
+/// Which kernels a device runs, what they cut, and what Hopper's are told beside: for every Device that launches.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/cuda/instances.hpp"
+
+namespace annulus::kernels::cuda {
+
+/// True for kernels that run on Hopper only.
+template <class Kernel>
+constexpr bool is_hopper_kernel =
+    std::is_same_v<typename Kernel::Args, HopperForwardArgs> || std::is_same_v<typename Kernel::Args, HopperBackwardArgs>;
+
+/// `hopper`: the device is one, and has its kernels.
+class Dispatch {
+ public:
+  explicit Dispatch(bool hopper) : hopper_(hopper) {}
+
+  bool on_hopper(const KernelKind& kind) const { return hopper_ && has_hopper_kernels(kind); }
+
+  ForwardTiles forward_tiles(const KernelKind& kind) const {
+    ForwardTiles tiles{};
+    const auto take = [&]<class Kernel>() { tiles = {Kernel::rows, Kernel::keys}; };
+    on_hopper(kind) ? with_hopper_forward_kernel(kind, take) : with_forward_kernel(kind, take);
+    return tiles;
+  }
+  BackwardTiles backward_tiles(const KernelKind& kind) const {
+    BackwardTiles tiles{};
+    const auto take = [&]<class Kernel>() { tiles = {Kernel::rows, Kernel::columns, Kernel::one_sum}; };
+    on_hopper(kind) ? with_hopper_backward_kernel(kind, Gradients::dq, take)
+                    : with_backward_kernel(kind, Gradients::dq, take);
+    return tiles;
+  }
+
+  /// Calls launch.operator()<Kernel>(its args). `map` makes tensor maps, as tensor_map (tensor_map.hpp).
+  template <class Map, class Launch>
+  void forward(const KernelKind& kind, const ForwardArgs& args, Map&& map, Launch&& launch) const {
+    if (!on_hopper(kind)) return with_forward_kernel(kind, [&]<class K>() { launch.template operator()<K>(args); });
+    const Extents& extents = args.extents;
+    with_hopper_forward_kernel(kind, [&]<class K>() {
+      launch.template operator()<K>(
+          HopperForwardArgs{args, map(args.q, kind.dtype, kind.width, extents.padded_rows, pairs(extents), K::rows),
+                            map(args.block, kind.dtype, kind.width, extents.key_rows, planes(extents), K::keys)});
+    });
+  }
+  template <class Map, class Launch>
+  void backward(const KernelKind& kind, Gradients wanted, const BackwardArgs& args, Map&& map, Launch&& launch) const {
+    if (!on_hopper(kind)) {
+      return with_backward_kernel(kind, wanted, [&]<class K>() { launch.template operator()<K>(args); });
+    }
+    const Extents& extents = args.extents;
+    with_hopper_backward_kernel(kind, wanted, [&]<class K>() {
+      const int of_queries = K::rows_are_keys ? K::columns : K::rows;
+      const int of_keys = K::rows_are_keys ? K::rows : K::columns;
+      launch.template operator()<K>(HopperBackwardArgs{
+          args, map(args.q, kind.dtype, kind.width, extents.padded_rows, pairs(extents), of_queries),
+          map(args.dout, kind.dtype, kind.width, extents.padded_rows, pairs(extents), of_queries),
+          map(args.block, kind.dtype, kind.width, extents.key_rows, planes(extents), of_keys)});
+    });
+  }
+
+ private:
+  static std::int64_t pairs(const Extents& extents) { return std::int64_t{extents.batch} * extents.heads; }
+  /// K and V of each (batch, kv head).
+  static std::int64_t planes(const Extents& extents) { return pairs(extents) / extents.group * 2; }
+
+  bool hopper_;
+};
+
+}  // namespace annulus::kernels::cuda
