@@ -9,6 +9,7 @@
 #include "launch/bench_io.hpp"
 #include "launch/bench_kernel.hpp"
 #include "launch/bench_ring.hpp"
+#include "launch/bench_steps.hpp"
 #include "launch/bench_targets.hpp"
 #include "launch/bench_window.hpp"
 #include "launch/bench_tensors.hpp"
@@ -27,6 +28,7 @@ using kernels::Direction;
 
 constexpr std::int64_t most_samples = 100'000;
 constexpr std::int64_t most_window_samples = 7;  ///< dense calls over 8 windows of rows take their time
+constexpr std::int64_t most_steps = 4096;
 constexpr std::int64_t most_io_samples = 9;      ///< each writes and reads all bytes twice
 constexpr std::int64_t fewest_io_bytes = std::int64_t{1} << 20;
 constexpr std::int64_t default_io_bytes = std::int64_t{256} << 20;
@@ -37,6 +39,7 @@ struct BenchOptions {
   std::int64_t heads = 2;
   std::int64_t head_dim = 0;  ///< 0: 64 and 128
   std::int64_t samples = 25;
+  std::int64_t steps = 0;  ///< 0: no rates of chained steps
   bool compare = false;
   std::int64_t window = 0;  ///< 0: none, or 1024 and 256 with --compare
   std::string io_folder;      ///< empty: no rates of checkpoints
@@ -77,6 +80,8 @@ std::unique_ptr<Options> declare(BenchOptions& target) {
   options->size("heads", "H", target.heads, 1, "query, key and value heads (default 2)");
   options->size("head-dim", "D", target.head_dim, 1, "channels of a head, 1 to 256 (default: 64 and 128)");
   options->size("samples", "K", target.samples, 1, "measurements behind each figure (default 25)");
+  options->size("steps", "P", target.steps, 2,
+                "also the rate of P chained ring steps over the same keys against one call");
   options->size("sliding-window", "W", target.window, 1,
                 "also the useful rate of a window of W tokens against the dense mask (with --compare: 1024 and 256)");
   options->text("checkpoint-folder", "DIR", target.io_folder,
@@ -129,6 +134,13 @@ std::vector<WindowShape> window_shapes(const BenchOptions& options) {
   return shapes;
 }
 
+std::vector<KernelShape> steps_shapes(const BenchOptions& options) {
+  if (options.steps == 0) return {};
+  std::vector<KernelShape> shapes = kernel_shapes(options);
+  for (KernelShape& shape : shapes) shape.steps = static_cast<int>(options.steps);
+  return shapes;
+}
+
 std::vector<IoShape> io_shapes(const BenchOptions& options, int ranks) {
   std::vector<IoShape> shapes;
   if (options.io_folder.empty()) return shapes;
@@ -160,7 +172,8 @@ std::uint64_t needed_bytes(const BenchOptions& options, int ranks) {
     for (const Direction direction : options.directions()) {
       const std::int64_t head_dim = options.head_dims().back();
       const RingShape shape{dtype, options.rows, options.heads, head_dim, direction};
-      most = std::max(most, ring_bench_bytes(shape, options.execution(), ranks));
+      const std::uint64_t of_kernels = ring_bench_bytes(shape, options.execution(), 1);
+      most = std::max({most, ring_bench_bytes(shape, options.execution(), ranks), options.steps > 0 ? 2 * of_kernels : 0});
       for (const std::int64_t window : options.windows()) {
         const RingShape dense{dtype, window_rows(window), 1, head_dim, direction};
         most = std::max(most, 2 * ring_bench_bytes(dense, options.execution(), 1));
@@ -175,6 +188,7 @@ struct BenchResults {
   Samples f32_peak;
   Samples bf16_peak;
   std::vector<KernelRate> kernels;
+  std::vector<StepsRate> steps;
   std::vector<WindowRate> windows;
   std::vector<RingRate> rings;
   std::vector<IoRates> io;
@@ -185,6 +199,7 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
   BenchResults results;
   ProgressLine progress(world);
   const std::vector<KernelShape> kernels = kernel_shapes(options);
+  const std::vector<KernelShape> steps = steps_shapes(options);
   const std::vector<WindowShape> windows = window_shapes(options);
   together(world, [&] {
     if (world.rank() != 0) return;
@@ -193,6 +208,10 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
     for (const KernelShape& shape : kernels) {
       progress.show(fmt::format("kernel {} of {}", results.kernels.size() + 1, kernels.size()));
       results.kernels.push_back(measure_kernel(shape, options.samples));
+    }
+    for (const KernelShape& shape : steps) {
+      progress.show(fmt::format("steps {} of {}", results.steps.size() + 1, steps.size()));
+      results.steps.push_back(measure_steps(shape, options.samples));
     }
     for (const WindowShape& shape : windows) {
       progress.show(fmt::format("window {} of {}", results.windows.size() + 1, windows.size()));
@@ -224,6 +243,7 @@ Json bench_json(const BenchOptions& options, const Report& report, const BenchRe
   if (results.rings.empty()) json["exchange"] = json["layout"] = nullptr;
   json["peak_gflops"] = {{"f32", results.f32_peak.median()}, {"bf16", bf16_peak > 0 ? Json(bf16_peak) : Json(nullptr)}};
   json["kernels"] = kernels_to_json(results.kernels);
+  json["steps"] = results.steps.empty() ? Json(nullptr) : steps_to_json(results.steps);
   json["window"] = results.windows.empty() ? Json(nullptr) : windows_to_json(results.windows);
   json["ring"] = results.rings.empty() ? Json(nullptr) : rings_to_json(results.rings);
   json["io"] = results.io.empty() ? Json(nullptr) : io_to_json(results.io);
@@ -243,6 +263,7 @@ void print(const BenchOptions& options, const Report& report, const BenchResults
                          {"f32 peak", peak_text(results.f32_peak)},
                          {"bf16 peak", peak_text(results.bf16_peak)}}),
              kernel_table(results.kernels));
+  if (!results.steps.empty()) fmt::print("\n{}", steps_table(results.steps));
   if (!results.windows.empty()) fmt::print("\n{}", window_table(results.windows));
   if (!results.rings.empty()) fmt::print("\n{}", ring_table(results.rings));
   if (!results.io.empty()) fmt::print("\n{}", io_table(results.io));
@@ -304,6 +325,9 @@ void check(const BenchOptions& options) {
   }
   if (options.samples > most_samples) {
     throw UsageError(fmt::format("--samples {} (it would never end); try {}", options.samples, 25));
+  }
+  if (options.steps > std::min(options.rows, most_steps)) {
+    throw UsageError(fmt::format("--steps {} (each brings a row at least, and {} are the most); try 8", options.steps, most_steps));
   }
   if (options.io_bytes > 0 && options.io_folder.empty()) {
     throw UsageError("--checkpoint-bytes without --checkpoint-folder (on which disk?); try --checkpoint-folder DIR");

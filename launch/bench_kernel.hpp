@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
+
 #include "kernels/contract/attention.hpp"
 #include "launch/bench_peak.hpp"
 #include "launch/bench_tensors.hpp"
@@ -18,12 +20,13 @@ struct KernelShape {
   std::int64_t head_dim = 64;
   MaskSpec mask{};
   kernels::Direction direction = kernels::Direction::forward;
+  int steps = 1;  ///< blocks that the keys come in, as on a ring
 };
 
-/// One attention of one core, ready to run again and again.
+/// One attention of one core, or of one GPU, ready to run again and again.
 class KernelBench {
  public:
-  struct Seconds {  ///< of CPU time of the calling thread
+  struct Seconds {  ///< of CPU time of the calling thread; of a device: of its own time, and of the clock
     double attend = 0;
     double whole = 0;
   };
@@ -34,35 +37,52 @@ class KernelBench {
 
  private:
   const kernels::KernelTable& table() const { return *shape_.table; }
-  kernels::BlockShape block_shape() const { return {1, shape_.rows, shape_.heads, shape_.head_dim, shape_.dtype}; }
-  kernels::Block block(const std::byte* packed) const { return {block_shape(), packed, {}}; }
-  Seconds forward(std::byte* packed);
+  bool on_device() const { return table().take_device_seconds != nullptr; }
+  /// Seconds of the clock that `whole` counts in.
+  double now() const;
+  /// Runs `attend`, and returns what it took where the kernel runs.
+  template <class Attend>
+  double timed(Attend&& attend) const;
+  kernels::BlockShape block_shape(int step) const {
+    return {1, keys_.rows(step), shape_.heads, shape_.head_dim, shape_.dtype};
+  }
+  kernels::Block block(int step) const { return {block_shape(step), packed_[static_cast<std::size_t>(step)].data(), {}}; }
+  template <class View>
+  View keys_of(View view, int step) const;
+  void pack(kernels::Direction direction);
+  Seconds forward();
   Seconds backward();
 
   KernelShape shape_;
-  Layout layout_;
-  BlockMask mask_;
+  Layout queries_;
+  Layout keys_;
+  std::vector<BlockMask> masks_;  ///< of each step, as what follows
+  std::int64_t pairs_ = 0;
   Workers workers_{1};
   BufferPool memory_;
   BenchTensors tensors_;
   kernels::Problem problem_;
-  Buffer<std::byte> packed_;
-  Buffer<std::byte> gradient_;
+  std::vector<Buffer<std::byte>> packed_;
+  std::vector<Buffer<std::byte>> gradients_;
 };
 
-/// Useful GFLOP/s of one core by its CPU time.
+/// Useful GFLOP/s of one core by its CPU time, or of one GPU.
 struct KernelRate {
   KernelShape shape;
   Samples attend;  ///< attending alone
   Samples whole;   ///< with packing, set-up and finish
-  Samples peak;    ///< multiply-adds of products() from registers, in the same moments
+  Samples peak;    ///< multiply-adds of products() from registers, in the same moments; of a GPU not known
 
   /// What the backend multiplies here: the peak to hold it against.
   Products products() const {
     return shape.dtype == DType::bf16 && shape.table->bf16_products ? Products::bf16 : Products::f32;
   }
-  double attend_fraction() const { return attend.median() / peak.median(); }
-  double whole_fraction() const { return whole.median() / peak.median(); }
+  /// Of the peak; NaN if that is not known.
+  double attend_fraction() const { return fraction(attend); }
+  double whole_fraction() const { return fraction(whole); }
+
+ private:
+  double fraction(const Samples& rate) const { return peak.empty() ? std::nan("") : rate.median() / peak.median(); }
 };
 
 /// Local. Each sample is a burst at the peak, then one whole pass.

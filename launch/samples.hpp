@@ -16,9 +16,10 @@ inline double thread_cpu_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-/// At least one value must be added before the first question.
+/// At least one value must be added before the first question but empty().
 class Samples {
  public:
+  bool empty() const { return values_.empty(); }
   void add(double value) { values_.insert(std::upper_bound(values_.begin(), values_.end(), value), value); }
   double median() const {
     const std::size_t middle = values_.size() / 2;

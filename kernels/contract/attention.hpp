@@ -157,6 +157,9 @@ struct KernelTable {
   /// Writes the summed gradients to dk and dv [batch, rows, kv_heads, head_dim], any dtype.
   void (*unpack_gradient)(const BlockShape& shape, const std::byte* gradient, const TensorView& dk,
                           const TensorView& dv);
+  /// Of a row whose kernels run on a device: the seconds that attending has taken there since the last call, and waits for
+  /// what is under way. Null: they run on the calling thread and its workers.
+  double (*take_device_seconds)() = nullptr;
 };
 
 }  // namespace annulus::kernels

@@ -37,7 +37,7 @@ TEST(Bench, ReportsEveryKernelOfTheShape) {
   const nlohmann::json& bf16_peak = report["peak_gflops"]["bf16"];
   EXPECT_EQ(bf16_peak.is_null(), kernels::simd::bf16_multiply_add_burst(1) == 0);
   if (!bf16_peak.is_null()) expect_positive(report["peak_gflops"], "bf16");
-  for (const char* absent : {"window", "ring", "io", "exchange", "tflops", "targets"})
+  for (const char* absent : {"steps", "window", "ring", "io", "exchange", "tflops", "targets"})
     EXPECT_TRUE(report[absent].is_null()) << absent;
   std::set<std::string> kinds;
   for (const nlohmann::json& entry : report["kernels"]) {
@@ -51,6 +51,32 @@ TEST(Bench, ReportsEveryKernelOfTheShape) {
   }
   EXPECT_EQ(report["kernels"].size(), 16U);
   EXPECT_EQ(kinds.size(), 16U) << "2 types x 2 masks x 2 directions x with and without packing, each once";
+}
+
+TEST(Bench, ChainsSteps) {
+  const nlohmann::json report = tiny_bench(0, {"--backward", "--dtype", "f32", "--steps", "3"});
+  ASSERT_EQ(report["steps"].size(), 4U) << "2 masks x 2 directions";
+  for (const nlohmann::json& entry : report["steps"]) {
+    EXPECT_EQ(entry["steps"], 3);
+    expect_positive(entry, "of_one_call");
+  }
+}
+
+/// The keys of one call, cut: the same pairs, so the same flops, and no row too few or too many.
+TEST(Bench, StepsVisitThePairsOfOneCall) {
+  for (const bool causal : {false, true}) {
+    launch::KernelShape shape{.table = &kernels::kernel_table("portable", DType::f32),
+                              .rows = 37,
+                              .head_dim = 8,
+                              .mask = {.causal = causal},
+                              .direction = kernels::Direction::backward};
+    const double once = launch::KernelBench(shape).flops();
+    EXPECT_EQ(once, 10.0 * 8 * (causal ? 37 * 38 / 2 : 37 * 37));
+    shape.steps = 5;
+    launch::KernelBench steps(shape);
+    EXPECT_EQ(steps.flops(), once);
+    EXPECT_GT(steps.run().attend, 0);
+  }
 }
 
 TEST(Bench, ComparesWithTheTargets) {
