@@ -74,7 +74,8 @@ std::unique_ptr<Options> declare(BenchOptions& target) {
                                            "the same moments (medians, and the spread between the 10th and 90th "
                                            "percentile); and with several ranks the ring,\n"
                                            "causal and zigzag, against one rank on the same sequence. --backend all "
-                                           "compares all that run here but reference.\n"
+                                           "compares all that run here but reference;\n"
+                                           "cuda is timed by its GPU and held against no peak.\n"
                                            "With --checkpoint-folder also how near checkpoints come to that disk.");
   options->size("rows", "N", target.rows, 1, "queries and keys of each rank (default 1536)");
   options->size("heads", "H", target.heads, 1, "query, key and value heads (default 2)");

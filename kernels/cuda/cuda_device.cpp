@@ -13,6 +13,7 @@
 #include "kernels/cuda/cuda_error.hpp"
 #include "kernels/cuda/dispatch.hpp"
 #include "kernels/cuda/launch.hpp"
+#include "kernels/cuda/launch_clock.hpp"
 #include "kernels/cuda/tensor_map.hpp"
 
 namespace annulus::kernels::cuda {
@@ -124,6 +125,7 @@ class CudaDevice final : public Device {
   void delta(const KernelKind& kind, const DeltaArgs& args) override {
     with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args, stream_); });
   }
+  double take_seconds() { return clock_.take(); }
 
  private:
   [[noreturn]] static void refuse_memory(std::int64_t bytes) {
@@ -139,7 +141,7 @@ class CudaDevice final : public Device {
   void launch_if_built(std::int64_t blocks, const typename Kernel::Args& args) {
     constexpr bool has_architecture = hopper_is_built || !is_hopper_kernel<Kernel>;
     if constexpr (has_architecture && is_built<typename Kernel::Element, Kernel::row_width>) {
-      launch<Kernel>(blocks, args, stream_);
+      clock_.time(stream_, [&] { launch<Kernel>(blocks, args, stream_); });
     }
   }
   static void check_built(const KernelKind& kind) {
@@ -176,6 +178,7 @@ class CudaDevice final : public Device {
   cudaStream_t stream_ = nullptr;
   std::array<Slot, 2> slots_;
   unsigned turn_ = 0;
+  LaunchClock clock_;  ///< of attention kernels
   Dispatch dispatch_{runs_hopper_kernels()};
 };
 
@@ -203,9 +206,14 @@ std::string device_absence() {
          std::to_string(found % 10) + " (the kernels need 8.0)";
 }
 
-Device& cuda_device() {
+namespace {
+CudaDevice& only_device() {
   static CudaDevice* const device = new CudaDevice;  // never deleted: the runtime may be gone before static objects
   return *device;
 }
+}  // namespace
+
+Device& cuda_device() { return only_device(); }
+double take_device_seconds() { return only_device().take_seconds(); }
 
 }  // namespace annulus::kernels::cuda

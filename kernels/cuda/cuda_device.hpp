@@ -15,4 +15,7 @@ std::string device_absence();
 /// ends.
 Device& cuda_device();
 
+/// As KernelTable::take_device_seconds.
+double take_device_seconds();
+
 }  // namespace annulus::kernels::cuda

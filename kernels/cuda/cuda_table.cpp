@@ -9,7 +9,11 @@ namespace annulus::kernels {
 
 const KernelTable& cuda_table() {
   static const std::string absence = cuda::device_absence();
-  static const KernelTable table = cuda::device_row<cuda::cuda_device>("cuda", absence);
+  static const KernelTable table = [] {
+    KernelTable row = cuda::device_row<cuda::cuda_device>("cuda", absence);
+    row.take_device_seconds = cuda::take_device_seconds;
+    return row;
+  }();
   return table;
 }
 
