@@ -48,6 +48,8 @@ class EmulatedDevice final : public kernels::cuda::Device {
   void set_descending(bool descending) { descending_ = descending; }
   /// The line that works only when it must, if any: nothing may change, either.
   void set_late(std::optional<kernels::cuda::Line> late) { lines_.set_late(late); }
+  /// Works of a line that have not begun.
+  std::int64_t pending(kernels::cuda::Line line) const { return lines_.pending(line); }
   /// Of all memory.
   void set_capacity(std::int64_t bytes) { capacity_ = bytes; }
   std::int64_t used() const { return used_; }

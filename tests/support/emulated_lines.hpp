@@ -33,6 +33,7 @@ class EmulatedLines {
   /// The host waits.
   void finish(Event event);
   bool idle() const;
+  std::int64_t pending(Line line) const { return queue(line).told - queue(line).done; }
 
  private:
   struct Queue {

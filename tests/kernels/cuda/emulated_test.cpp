@@ -119,6 +119,50 @@ TEST_P(Emulated, LateCopiesAndLateKernelsChangeNoBit) {
   }
 }
 
+/// The second block is uploaded while the first kernel waits to begin; the third must wait for that kernel.
+TEST_P(Emulated, OneBlockIsUploadedAhead) {
+  const std::vector<std::byte> zeros(std::size_t{64} * 64 * 8);
+  const kernels::BlockShape shape{.rows = 64, .dtype = GetParam().dtype};
+  const std::vector<kernels::RowSpan> spans(64, {0, 64, 1});
+  Workers workers(1);
+  BufferPool memory;
+  kernels::Problem problem;
+  problem.q_rows = 64;
+  problem.dtype = GetParam().dtype;
+  const auto pass = row().forward(problem,
+                                  dense_view(zeros.data(), GetParam().dtype, 1, 64, 1, 64), {workers, memory});
+  device().set_late(Line::kernels);
+  const auto pending_after_a_block = [&] {
+    pass->attend({.shape = shape, .packed = zeros.data(), .positions = {}}, {.spans = spans}, {});
+    return device().pending(Line::kernels);
+  };
+  const std::int64_t first = pending_after_a_block();
+  const std::int64_t second = pending_after_a_block();
+  const std::int64_t third = pending_after_a_block();
+  device().set_late(std::nullopt);
+  EXPECT_GT(first, 0);
+  EXPECT_GT(second, first);
+  EXPECT_LE(third, second);
+}
+
+TEST_P(Emulated, LateSinksReachRowsWithoutKeys) {
+  std::vector<std::byte> rows(std::size_t{4} * 64 * 8);
+  std::vector<float> lse(4);
+  const std::vector<float> sink{0.5F};
+  Workers workers(1);
+  BufferPool memory;
+  device().set_late(Line::copies);
+  kernels::Problem problem;
+  problem.q_rows = 4;
+  problem.dtype = GetParam().dtype;
+  problem.sink = sink;
+  const auto pass = row().forward(problem,
+                                  dense_view(rows.data(), GetParam().dtype, 1, 4, 1, 64), {workers, memory});
+  pass->finish(dense_view(rows.data(), GetParam().dtype, 1, 4, 1, 64), dense_stats(lse.data(), 1, 1, 4));
+  device().set_late(std::nullopt);
+  EXPECT_EQ(lse, std::vector<float>(4, 0.5F));
+}
+
 TEST_P(Emulated, FullDevicesSayHowFull) {
   ContractCase test = random_case(51, GetParam().dtype);
   prepare(test);
