@@ -12,6 +12,7 @@
 #include "runtime/engine/call_check.hpp"
 #include "runtime/engine/halo_attention.hpp"
 #include "runtime/engine/settings_hash.hpp"
+#include "runtime/device/placement.hpp"
 #include "runtime/exchange/exchange.hpp"
 
 namespace annulus {
@@ -68,6 +69,9 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
     }
   });
   const AttentionSpec& agreed = plan->spec();
+  if (table->device_bytes != nullptr) {
+    check_device_room(comm, place_on_device(comm), device_bytes(agreed, layout, ring.size, *table));
+  }
   exchange = make_exchange(execution.exchange, comm, ring,
                            attention_bytes(agreed, layout, ring.size, *table, ExchangeKind::shared, Direction::backward),
                            &exchange_kind);
