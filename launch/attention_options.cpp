@@ -39,7 +39,7 @@ void add_choice_of_exchange(Options& options, AttentionOptions& target) {
         if (!kind) refuse_word("--exchange", word, "auto, shared or messages");
         if (kind == ExchangeKind::device) {
           throw UsageError(
-              "--exchange device is not supported yet (no backend keeps blocks on a device); "
+              "--exchange device is not supported yet (blocks travel in host memory, also with --backend cuda); "
               "try auto, shared or messages");
         }
         target.exchange = *kind;

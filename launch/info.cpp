@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <thread>
 
+#include "kernels/cuda/devices.hpp"
 #include "kernels/kernel_table.hpp"
 #include "launch/command.hpp"
+#include "launch/gpu_report.hpp"
 #include "launch/memory.hpp"
 #include "launch/options.hpp"
 #include "launch/table.hpp"
@@ -75,10 +77,12 @@ std::string first_words(const std::string& text) { return text.substr(0, text.fi
 
 ExitCode info(const Communicator& world) {
   const std::vector<NodeFacts> nodes = all_nodes(world);
+  const std::string gpus = gpu_report(world);
   if (world.rank() != 0) return ExitCode::done;
-  fmt::print("{}\n{}\n{}",
-             facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()}}),
-             backend_table(), node_table(nodes));
+  fmt::print("{}\n{}\n{}\n{}",
+             facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()},
+                         {"CUDA", kernels::cuda::cuda_versions()}, {"CUDA-aware MPI", cuda_aware_text()}}),
+             backend_table(), node_table(nodes), gpus);
   return ExitCode::done;
 }
 

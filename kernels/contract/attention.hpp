@@ -149,6 +149,9 @@ struct KernelTable {
                std::byte* packed, Workers& workers);
   /// Bytes that a pass allocates for packed queries and carries (worker scratch excluded: it is bounded), checked.
   std::uint64_t (*pass_bytes)(const Problem& problem, Direction direction);
+  /// Null for rows that compute in host memory; else bytes on the device for a pass in either direction over blocks of up
+  /// to that shape, checked. Masks and plans come on top.
+  std::uint64_t (*device_bytes)(const Problem& problem, const BlockShape& largest) = nullptr;
   /// A pass may read `q`, and whatever `inputs` views, until it ends.
   std::unique_ptr<ForwardPass> (*forward)(const Problem& problem, const ConstTensorView& q, Resources resources);
   std::unique_ptr<BackwardPass> (*backward)(const Problem& problem, const BackwardInputs& inputs, Resources resources);

@@ -1,6 +1,8 @@
 /// Stands in for the CUDA kernels in a build without them: callers need no #ifdef.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/cuda_table.hpp"
+#include "kernels/cuda/device_memory.hpp"
+#include "kernels/cuda/devices.hpp"
 
 namespace annulus::kernels {
 
@@ -18,4 +20,18 @@ const KernelTable& cuda_table() {
   return absent;
 }
 
+namespace cuda {
+
+int visible_devices() { return 0; }
+std::string cuda_versions() { return "this build has no CUDA"; }
+DeviceFacts device_facts(int) { return {}; }
+int current_device() { return 0; }
+void use_device(int) {}  // callers have asked visible_devices()
+
+const DeviceMemory& cuda_memory() {
+  static constexpr DeviceMemory none{[](const void*) { return false; }, nullptr, nullptr};  // holds nothing to copy
+  return none;
+}
+
+}  // namespace cuda
 }  // namespace annulus::kernels

@@ -1,4 +1,4 @@
-/// The backward pass: per block one launch for dQ and one or two for dK and dV; dQ stays on the device until finish.
+/// The backward pass: per block one launch for dQ and one or two for dK and dV, which go home beside dQ; that stays until finish.
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <cstring>
@@ -23,8 +23,7 @@ class CudaBackward final : public BackwardPass {
         lse_(device),
         delta_(device, state_.rows()),
         gradient_(device),
-        query_plan_(device),
-        key_plan_(device),
+        summed_(device),
         tiles_(device.backward_tiles(state_.kind())) {
     if (state_.rows() == 0) return;
     state_.upload_queries(inputs.q, problem.dtype, q_);
@@ -39,6 +38,7 @@ class CudaBackward final : public BackwardPass {
       std::memset(gradient, 0, static_cast<std::size_t>(elements) * sizeof(float));
     } else if (elements > 0) {
       launch(block, visible, progress);
+      summed_.hold(Line::copies);
       state_.device().download(gradient, gradient_.data(), elements * static_cast<std::int64_t>(sizeof(float)),
                                progress);
     }
@@ -46,6 +46,7 @@ class CudaBackward final : public BackwardPass {
   }
 
   void finish(const TensorView& dq, std::span<double> dsink) override {
+    state_.show_results();
     if (state_.rows() > 0) download_dq(dq);
     if (dsink.empty()) return;
     const Buffer<float> delta = state_.host<float>(state_.rows());
@@ -76,6 +77,7 @@ class CudaBackward final : public BackwardPass {
   void compute_delta(const ConstTensorView& out) {
     DeviceArray<std::byte> out_rows(state_.device());
     state_.upload_queries(out, DType::f32, out_rows);
+    state_.show_uploads();
     state_.device().delta(state_.kind(), {.dout = dout_.data(),
                                           .out = reinterpret_cast<const float*>(out_rows.data()),
                                           .delta = delta_.data(),
@@ -90,18 +92,29 @@ class CudaBackward final : public BackwardPass {
     if (!attended_) queries.add_idle();
     keys.add_idle();
     state_.upload_block(block, visible, queries.any_masked() || keys.any_masked(), progress);
-    query_plan_.upload(queries, progress);
-    key_plan_.upload(keys, progress);
+    state_.room().query_plan.upload(queries, progress);
+    state_.room().key_plan.upload(keys, progress);
     gradient_.reserve(block_elements(block.shape));
+    state_.begin_kernels();
+    sum_keys(block, visible);
+    if (state_.room().query_plan.tiles() > 0) sum_queries(block, visible);
+    state_.end_kernels();
+  }
 
-    const std::int64_t key_blocks = key_plan_.tiles() * problem.batch * problem.kv_heads;
+  /// First: its results go to the host, and the next block comes, while sum_queries() computes.
+  void sum_keys(const Block& block, const VisibleRows& visible) {
+    const DevicePlan& plan = state_.room().key_plan;
+    const std::int64_t blocks = plan.tiles() * state_.problem().batch * state_.problem().kv_heads;
     for (const Gradients wanted : {Gradients::dk_and_dv, Gradients::dk, Gradients::dv}) {
       if ((wanted == Gradients::dk_and_dv) == tiles_.one_sum) continue;
-      state_.device().backward(state_.kind(), wanted, key_blocks, args(block, visible, key_plan_));
+      state_.device().backward(state_.kind(), wanted, blocks, args(block, visible, plan));
     }
-    if (query_plan_.tiles() == 0) return;
-    const std::int64_t query_blocks = query_plan_.tiles() * state_.pairs();
-    state_.device().backward(state_.kind(), Gradients::dq, query_blocks, args(block, visible, query_plan_));
+    summed_.record(Line::kernels);
+  }
+
+  void sum_queries(const Block& block, const VisibleRows& visible) {
+    const DevicePlan& plan = state_.room().query_plan;
+    state_.device().backward(state_.kind(), Gradients::dq, plan.tiles() * state_.pairs(), args(block, visible, plan));
     attended_ = true;
   }
 
@@ -114,7 +127,7 @@ class CudaBackward final : public BackwardPass {
             .dout = dout_.data(),
             .lse = lse_.data(),
             .delta = delta_.data(),
-            .block = state_.block(),
+            .block = state_.room().block.data(),
             .dq = dq_.data(),
             .gradient = gradient_.data(),
             .fresh = attended_ ? 0 : 1};
@@ -158,8 +171,7 @@ class CudaBackward final : public BackwardPass {
   DeviceArray<float> lse_;
   DeviceArray<float> delta_;
   DeviceArray<float> gradient_;
-  DevicePlan query_plan_;
-  DevicePlan key_plan_;
+  DeviceEvent summed_;  ///< dK and dV of a block
   BackwardTiles tiles_;
   bool attended_ = false;
 };

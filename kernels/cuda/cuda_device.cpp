@@ -56,7 +56,10 @@ struct Slot {
 class CudaDevice final : public Device {
  public:
   CudaDevice() {
-    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "create a stream");
+    for (cudaStream_t& stream : streams_) {
+      check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "create a stream");
+    }
+    allocated_ = create_event();
     for (Slot& slot : slots_) {
       check_cuda(cudaMallocHost(&slot.memory, static_cast<std::size_t>(slot_bytes)), "allocate pinned memory");
       check_cuda(cudaEventCreateWithFlags(&slot.passed, cudaEventDisableTiming), "create an event");
@@ -65,20 +68,41 @@ class CudaDevice final : public Device {
 
   void* allocate(std::int64_t bytes) override {
     void* memory = nullptr;
-    const cudaError_t code = cudaMallocAsync(&memory, static_cast<std::size_t>(bytes), stream_);
-    if (code == cudaErrorMemoryAllocation) refuse_memory(bytes);
+    const cudaError_t code = cudaMallocAsync(&memory, static_cast<std::size_t>(bytes), stream(Line::copies));
+    if (code == cudaErrorMemoryAllocation) refuse(bytes);
     check_cuda(code, "allocate memory");
+    record(allocated_, Line::copies);
+    wait(Line::kernels, allocated_);
     return memory;
   }
 
-  /// In the order of the stream: kernels under way keep it. Runs in destructors, so a failure shows at the next call.
-  void release(void* memory) noexcept override { static_cast<void>(cudaFreeAsync(memory, stream_)); }
+  /// Runs in destructors, so a failure shows at the next call.
+  void release(void* memory) noexcept override {
+    static_cast<void>(cudaEventRecord(static_cast<cudaEvent_t>(allocated_), stream(Line::copies)));
+    static_cast<void>(cudaStreamWaitEvent(stream(Line::kernels), static_cast<cudaEvent_t>(allocated_), 0));
+    static_cast<void>(cudaFreeAsync(memory, stream(Line::kernels)));
+  }
+
+  void* create_event() override {
+    cudaEvent_t event = nullptr;
+    check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "create an event");
+    return event;
+  }
+  void destroy_event(void* event) noexcept override {
+    static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(event)));
+  }
+  void record(void* event, Line line) override {
+    check_cuda(cudaEventRecord(static_cast<cudaEvent_t>(event), stream(line)), "record an event");
+  }
+  void wait(Line line, void* event) override {
+    check_cuda(cudaStreamWaitEvent(stream(line), static_cast<cudaEvent_t>(event), 0), "wait for an event");
+  }
 
   void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override {
     for (std::int64_t done = 0; done < bytes; done += slot_bytes) {
       const auto count = static_cast<std::size_t>(std::min(slot_bytes, bytes - done));
       Slot& slot = next_slot();
-      wait(slot, progress);
+      drain(slot, progress);
       std::memcpy(slot.memory, static_cast<const std::byte*>(from) + done, count);
       copy(static_cast<std::byte*>(to) + done, slot.memory, count, cudaMemcpyHostToDevice, slot);
     }
@@ -95,13 +119,13 @@ class CudaDevice final : public Device {
       if (piece < pieces) {
         Slot*& slot = slot_of[static_cast<std::size_t>(piece % 2)];
         slot = &next_slot();
-        wait(*slot, progress);
+        drain(*slot, progress);
         const auto* const source = static_cast<const std::byte*>(from) + piece * slot_bytes;
         copy(slot->memory, source, size(piece), cudaMemcpyDeviceToHost, *slot);
       }
       if (piece == 0) continue;
       Slot& landed = *slot_of[static_cast<std::size_t>((piece - 1) % 2)];
-      wait(landed, progress);
+      drain(landed, progress);
       std::memcpy(static_cast<std::byte*>(to) + (piece - 1) * slot_bytes, landed.memory, size(piece - 1));
     }
   }
@@ -120,28 +144,28 @@ class CudaDevice final : public Device {
   void finish(DType out, int width, const FinishArgs& args) override {
     const std::int64_t rows = std::int64_t{args.batch} * args.heads * args.rows;
     with_finish_kernel(out, width,
-                       [&]<class Kernel>() { launch<Kernel>(ceil_div(rows, Kernel::warps), args, stream_); });
+                       [&]<class Kernel>() { launch<Kernel>(ceil_div(rows, Kernel::warps), args, stream(Line::kernels)); });
   }
   void delta(const KernelKind& kind, const DeltaArgs& args) override {
-    with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args, stream_); });
+    with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args, stream(Line::kernels)); });
   }
   double take_seconds() { return clock_.take(); }
 
  private:
-  [[noreturn]] static void refuse_memory(std::int64_t bytes) {
+  [[noreturn]] static void refuse(std::int64_t bytes) {
     static_cast<void>(cudaGetLastError());  // else the next launch reports it once more
     std::size_t free = 0;
     std::size_t total = 0;
     check_cuda(cudaMemGetInfo(&free, &total), "tell its free memory");
-    throw ResourceError("cannot allocate " + std::to_string(bytes) + " bytes on the GPU (" + std::to_string(free) +
-                        " of " + std::to_string(total) + " are free); try more ranks, or --backend auto");
+    refuse_memory(bytes, free, total);
   }
+  cudaStream_t stream(Line line) const { return streams_[static_cast<std::size_t>(line)]; }
 
   template <class Kernel>
   void launch_if_built(std::int64_t blocks, const typename Kernel::Args& args) {
     constexpr bool has_architecture = hopper_is_built || !is_hopper_kernel<Kernel>;
     if constexpr (has_architecture && is_built<typename Kernel::Element, Kernel::row_width>) {
-      clock_.time(stream_, [&] { launch<Kernel>(blocks, args, stream_); });
+      clock_.time(stream(Line::kernels), [&] { launch<Kernel>(blocks, args, stream(Line::kernels)); });
     }
   }
   static void check_built(const KernelKind& kind) {
@@ -158,10 +182,10 @@ class CudaDevice final : public Device {
     return slots_[turn_];
   }
   void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind direction, const Slot& slot) {
-    check_cuda(cudaMemcpyAsync(to, from, bytes, direction, stream_), "copy");
-    check_cuda(cudaEventRecord(slot.passed, stream_), "record an event");
+    check_cuda(cudaMemcpyAsync(to, from, bytes, direction, stream(Line::copies)), "copy");
+    check_cuda(cudaEventRecord(slot.passed, stream(Line::copies)), "record an event");
   }
-  static void wait(const Slot& slot, const Progress& progress) {
+  static void drain(const Slot& slot, const Progress& progress) {
     auto last = std::chrono::steady_clock::now();
     for (;;) {
       const cudaError_t code = cudaEventQuery(slot.passed);
@@ -175,7 +199,8 @@ class CudaDevice final : public Device {
     }
   }
 
-  cudaStream_t stream_ = nullptr;
+  std::array<cudaStream_t, 2> streams_{};  ///< by Line
+  void* allocated_ = nullptr;              ///< orders memory between the lines
   std::array<Slot, 2> slots_;
   unsigned turn_ = 0;
   LaunchClock clock_;  ///< of attention kernels

@@ -1,4 +1,4 @@
-/// The GPU of this process as a Device: one stream, copies through pinned staging.
+/// The GPU of this process as a Device: a stream for each line, copies through pinned staging.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

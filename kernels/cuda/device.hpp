@@ -1,4 +1,4 @@
-/// What the passes ask of a device: memory, copies, launches, in the order of the calls. The CUDA runtime implements it
+/// What the passes ask of a device: memory, copies, launches, and the order between them. The CUDA runtime implements it
 /// (cuda_device), and the emulator of the tests.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -35,28 +35,61 @@ struct BackwardTiles {
   bool one_sum;  ///< dK and dV are two launches
 };
 
+/// A device works along two lines: each keeps its own order, and neither knows of the other but through events.
+enum class Line { copies, kernels };
+
+/// Throws ResourceError: the device has no `bytes` left.
+[[noreturn]] void refuse_memory(std::int64_t bytes, std::uint64_t free, std::uint64_t total);
+
 class Device {
  public:
   virtual ~Device() = default;
 
-  /// Not null; aligned to 256 bytes. Throws ResourceError with the bytes asked for.
+  /// Not null; aligned to 256 bytes; both lines may use it from here on. Throws ResourceError with the bytes asked for,
+  /// free and in all.
   virtual void* allocate(std::int64_t bytes) = 0;
+  /// What both lines have been told so far may still use it.
   virtual void release(void* memory) noexcept = 0;
 
-  /// `from` has been read when this returns; the copy itself may still be on its way. Calls `progress` while it waits.
+  /// Of DeviceEvent.
+  virtual void* create_event() = 0;
+  virtual void destroy_event(void* event) noexcept = 0;
+  /// The event is over when all that `line` has been told so far is done.
+  virtual void record(void* event, Line line) = 0;
+  /// What `line` is told from here on begins when the event, as recorded last, is over; at once if it never was.
+  virtual void wait(Line line, void* event) = 0;
+
+  /// On the line of copies. `from` has been read when this returns; the copy itself may still be on its way. Calls
+  /// `progress` while it waits.
   virtual void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) = 0;
-  /// Everything enqueued before has been done, and `to` has been written, when this returns.
+  /// On the line of copies. `to` has been written when this returns.
   virtual void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) = 0;
 
   /// Of the kernels that forward() and backward() launch for `kind`.
   virtual ForwardTiles forward_tiles(const KernelKind& kind) const = 0;
   virtual BackwardTiles backward_tiles(const KernelKind& kind) const = 0;
-  /// Enqueue `blocks` > 0 blocks. Throw UsageError where this build lacks the instance.
+  /// On the line of kernels. Enqueue `blocks` > 0 blocks. Throw UsageError where this build lacks the instance.
   virtual void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) = 0;
   virtual void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) = 0;
   /// One warp per row; `out` is the type of FinishArgs::out.
   virtual void finish(DType out, int width, const FinishArgs& args) = 0;
   virtual void delta(const KernelKind& kind, const DeltaArgs& args) = 0;
+};
+
+/// A point in a line of a device that outlives it.
+class DeviceEvent {
+ public:
+  explicit DeviceEvent(Device& device) : device_(device), event_(device.create_event()) {}
+  ~DeviceEvent() { device_.destroy_event(event_); }
+  DeviceEvent(const DeviceEvent&) = delete;
+  DeviceEvent& operator=(const DeviceEvent&) = delete;
+
+  void record(Line line) { device_.record(event_, line); }
+  void hold(Line line) const { device_.wait(line, event_); }
+
+ private:
+  Device& device_;
+  void* event_;
 };
 
 /// Owned memory of a device that outlives it; grows, never shrinks.

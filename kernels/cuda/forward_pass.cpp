@@ -1,4 +1,4 @@
-/// The forward pass: uploads block by block, one launch each; the carry stays on the device until finish.
+/// The forward pass: one launch per block, beside the upload of the next; the carry stays on the device until finish.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/pass_state.hpp"
 #include "kernels/cuda/passes.hpp"
@@ -16,7 +16,6 @@ class CudaForward final : public ForwardPass {
         l_(device, state_.rows()),
         weight_(device, problem.dtype == DType::f32 ? 0 : state_.rows()),
         sink_(device),
-        plan_(device),
         tiles_(device.forward_tiles(state_.kind())) {
     state_.upload_queries(q, problem.dtype, q_);
     sink_.upload(problem.sink, {});
@@ -35,7 +34,9 @@ class CudaForward final : public ForwardPass {
     const std::int64_t bytes = elements * static_cast<std::int64_t>(size_of(stored));
     const DeviceArray<std::byte> out_memory(state_.device(), bytes);
     const DeviceArray<float> lse_memory(state_.device(), state_.pairs() * problem.q_rows);
+    state_.show_uploads();  // of the sink, if no block has come
     state_.device().finish(stored, state_.kind().width, finish_args(out_memory.data(), lse_memory.data()));
+    state_.show_results();
     download_out(out_memory.data(), stored, bytes, out);
     download_lse(lse_memory.data(), lse);
   }
@@ -46,19 +47,21 @@ class CudaForward final : public ForwardPass {
     if (!attended_) plan.add_idle();  // their carry is written, too
     if (plan.order.empty()) return;
     state_.upload_block(block, visible, plan.any_masked(), progress);
-    plan_.upload(plan, progress);
+    state_.room().query_plan.upload(plan, progress);
     const ForwardArgs args{.extents = state_.extents(block),
-                           .plan = plan_.view(),
+                           .plan = state_.room().query_plan.view(),
                            .mask = state_.mask(visible),
                            .score = state_.score(),
                            .q = q_.data(),
-                           .block = state_.block(),
+                           .block = state_.room().block.data(),
                            .o = o_.data(),
                            .m = m_.data(),
                            .l = l_.data(),
                            .weight = weight_.data(),
                            .fresh = attended_ ? 0 : 1};
-    state_.device().forward(state_.kind(), plan_.tiles() * state_.pairs(), args);
+    state_.begin_kernels();
+    state_.device().forward(state_.kind(), state_.room().query_plan.tiles() * state_.pairs(), args);
+    state_.end_kernels();
     attended_ = true;
   }
 
@@ -121,7 +124,6 @@ class CudaForward final : public ForwardPass {
   DeviceArray<float> l_;
   DeviceArray<float> weight_;
   DeviceArray<float> sink_;
-  DevicePlan plan_;
   ForwardTiles tiles_;
   bool attended_ = false;
 };

@@ -47,6 +47,15 @@ std::uint64_t pass_bytes(const Problem& problem, Direction direction) {
   return checked_product({problem.batch, problem.heads, padded_query_rows(problem.q_rows), row_bytes});
 }
 
+std::uint64_t device_bytes(const Problem& problem, const BlockShape& largest) {
+  const std::uint64_t rooms = checked_product({2, static_cast<std::int64_t>(packed_bytes(largest, Direction::forward))});
+  const std::uint64_t gradient = checked_product({block_elements(largest), 4});
+  // in f32: forward brings out home, backward reads it once
+  const std::uint64_t out =
+      checked_product({problem.batch, problem.heads, padded_query_rows(problem.q_rows), padded_width(problem.head_dim), 4});
+  return rooms + out + std::max(pass_bytes(problem, Direction::forward), pass_bytes(problem, Direction::backward) + gradient);
+}
+
 void gather(const ConstTensorView& view, std::int64_t b, std::int64_t head, const DenseRows& to) {
   const auto element = static_cast<std::int64_t>(size_of(to.dtype));
   std::fill_n(to.data, to.rows * to.width * element, std::byte{});

@@ -19,6 +19,8 @@ std::int64_t block_elements(const BlockShape& shape);
 
 std::uint64_t packed_bytes(const BlockShape& shape, Direction direction);
 std::uint64_t pass_bytes(const Problem& problem, Direction direction);
+/// Of forward or of backward, whichever takes more.
+std::uint64_t device_bytes(const Problem& problem, const BlockShape& largest);
 
 void pack(const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
           std::byte* packed, Workers& workers);

@@ -136,7 +136,7 @@ class HopperForwardBlock {
   }
 
   /// O += P V of tile i, under way.
-  ANNULUS_DEVICE void start_values(Rows& rows, const Weights& p, int i) {
+  ANNULUS_DEVICE void start_values(Rows& rows, Weights& p, int i) {
     machine_.barrier_wait(v_full(stage(i)), parity(i));
     Products::add(machine_, rows.o()[0], p, v_tile(stage(i)));
   }

@@ -54,6 +54,15 @@ class HopperMachine : public PtxMachine {
     hold(c);
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
   }
+  /// `a` is what multiply_registers will be given: made before the fence, not after.
+  template <int tiles, int steps>
+  ANNULUS_DEVICE void begin_products(float (&c)[tiles][4], std::uint32_t (&a)[steps][4]) const {
+    ANNULUS_UNROLL
+    for (int i = 0; i < steps; ++i) {
+      asm volatile("" : "+r"(a[i][0]), "+r"(a[i][1]), "+r"(a[i][2]), "+r"(a[i][3])::"memory");
+    }
+    begin_products(c);
+  }
   ANNULUS_DEVICE void commit_products() const { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
   template <int pending, int tiles>
   ANNULUS_DEVICE void wait_products(float (&c)[tiles][4]) const {

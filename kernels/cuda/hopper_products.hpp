@@ -41,9 +41,9 @@ struct HopperProducts {
   }
 
   /// sum += p w, with the tile at `w`. A step of 16 columns is 16 rows down each slab.
-  static ANNULUS_DEVICE void add(Machine& machine, float (&sum)[width / 8][4], const Narrow& p, std::uint32_t w) {
+  static ANNULUS_DEVICE void add(Machine& machine, float (&sum)[width / 8][4], Narrow& p, std::uint32_t w) {
     const std::uint64_t b = matrix_descriptor(machine.shared_address(w), columns * slab_row_bytes);
-    machine.begin_products(sum);
+    machine.begin_products(sum, p);
     ANNULUS_UNROLL
     for (int step = 0; step < columns / 16; ++step) {
       machine.template multiply_registers<T, width>(sum, p[step], moved(b, step * 16 * slab_row_bytes));

@@ -27,7 +27,7 @@
 //   load_box(at, map, x, y, z, barrier)           TMA: the box of `map` at (x, y, z), counted by the barrier when it is there
 //   load_bytes(at, p, bytes, barrier)             likewise, of global memory as it stands; multiples of 16
 //   shared_address(at)                            for descriptors
-//   begin_products(c)                             before a batch, whenever registers were touched in between (wgmma.fence)
+//   begin_products(c), begin_products(c, a)       before a batch (wgmma.fence); a[steps][4]: what it takes from registers
 //   multiply_shared<T, columns>(c, a, b, add)     c = a b^T (+ c), m64nNk16, descriptors of K-major matrices
 //   multiply_registers<T, columns>(c, a, b)       c += a b, a in registers, b a descriptor of a transposed matrix
 //   commit_products(); wait_products<n>(c)        all but the newest n batches are over, and c may be read

@@ -40,11 +40,10 @@ PassState::PassState(Device& device, const Problem& problem, Resources resources
       resources_(resources),
       width_(padded_width(problem.head_dim)),
       general_(problem.softcap > 0 || !problem.alibi_slopes.empty() || problem.softmax_scale <= 0),
-      block_(device),
-      spans_(device),
+      rooms_{BlockRoom(device), BlockRoom(device)},
+      ordered_(device),
       slopes_(device),
-      query_positions_(device),
-      key_positions_(device) {
+      query_positions_(device) {
   check_rows("query rows", problem.q_rows);
   slopes_.upload(problem.alibi_slopes, {});
   if (!problem.alibi_slopes.empty()) query_positions_.upload(problem.query_positions, {});
@@ -60,18 +59,30 @@ void PassState::upload_queries(const ConstTensorView& view, DType dtype, DeviceA
   to.upload(staged.span(), {});
 }
 
+void PassState::order(Line first, Line then) {
+  ordered_.record(first);
+  ordered_.hold(then);
+}
+
 void PassState::upload_block(const Block& block, const VisibleRows& visible, bool masked, const Progress& progress) {
   check_rows("key rows", block.shape.rows);
   const std::uint64_t bytes = packed_bytes(block.shape, Direction::forward);
-  block_.upload({block.packed, static_cast<std::size_t>(bytes)}, progress);
-  if (!problem_.alibi_slopes.empty()) key_positions_.upload(block.positions, progress);
+  turn_ ^= 1U;
+  room().read.hold(Line::copies);
+  room().block.upload({block.packed, static_cast<std::size_t>(bytes)}, progress);
+  if (!problem_.alibi_slopes.empty()) room().key_positions.upload(block.positions, progress);
   if (masked) upload_spans(visible, progress);
+}
+
+void PassState::begin_kernels() {
+  room().filled.record(Line::copies);
+  room().filled.hold(Line::kernels);
 }
 
 void PassState::upload_spans(const VisibleRows& visible, const Progress& progress) {
   const Buffer<KeySpan> staged = host<KeySpan>(std::ssize(visible.spans));
   std::ranges::transform(visible.spans, staged.data(), narrow);
-  spans_.upload(staged.span(), progress);
+  room().spans.upload(staged.span(), progress);
 }
 
 Extents PassState::extents(const Block& block) const {
@@ -81,7 +92,7 @@ Extents PassState::extents(const Block& block) const {
 }
 
 MaskView PassState::mask(const VisibleRows& visible) const {
-  return {spans_.data(), static_cast<std::int32_t>(visible.per_row), static_cast<std::int32_t>(problem_.q_rows)};
+  return {room().spans.data(), static_cast<std::int32_t>(visible.per_row), static_cast<std::int32_t>(problem_.q_rows)};
 }
 
 ScoreArgs PassState::score() const {
@@ -90,7 +101,7 @@ ScoreArgs PassState::score() const {
           .softcap = static_cast<float>(problem_.softcap),
           .slopes = slopes_.data(),
           .query_positions = query_positions_.data(),
-          .key_positions = key_positions_.data()};
+          .key_positions = room().key_positions.data()};
 }
 
 }  // namespace annulus::kernels::cuda

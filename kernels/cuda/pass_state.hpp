@@ -1,7 +1,8 @@
-/// What both passes keep on the device: the shape of the problem, the block in hand and its mask.
+/// What both passes keep on the device: the shape of the problem, the block in hand and the one before.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <limits>
 #include <vector>
 
@@ -27,6 +28,21 @@ class DevicePlan {
   std::int64_t tiles_ = 0;
 };
 
+/// A block on the device, with all that its kernels are told of it. There are two: while kernels read one, the next block
+/// is copied to the other.
+struct BlockRoom {
+  explicit BlockRoom(Device& device)
+      : block(device), spans(device), key_positions(device), query_plan(device), key_plan(device), filled(device), read(device) {}
+
+  DeviceArray<std::byte> block;
+  DeviceArray<KeySpan> spans;
+  DeviceArray<std::int64_t> key_positions;
+  DevicePlan query_plan;
+  DevicePlan key_plan;  ///< backward only
+  DeviceEvent filled;   ///< by copies
+  DeviceEvent read;     ///< by kernels
+};
+
 class PassState {
  public:
   PassState(Device& device, const Problem& problem, Resources resources);
@@ -48,14 +64,26 @@ class PassState {
   /// A tensor like q as [batch][heads][padded_rows][width] of `dtype` on the device.
   void upload_queries(const ConstTensorView& view, DType dtype, DeviceArray<std::byte>& to) const;
 
-  /// Puts a block's keys, values, positions and spans on the device. `masked`: some pair has to be checked.
+  /// Kernels see all uploads, or downloads all results, from here on.
+  void show_uploads() { order(Line::copies, Line::kernels); }
+  void show_results() { order(Line::kernels, Line::copies); }
+
+  /// Puts a block's keys, values, positions and spans on the device, into the other room, once kernels have read what was
+  /// there. `masked`: some pair has to be checked.
   void upload_block(const Block& block, const VisibleRows& visible, bool masked, const Progress& progress);
+  /// The room of the last upload.
+  BlockRoom& room() { return rooms_[turn_]; }
+  const BlockRoom& room() const { return rooms_[turn_]; }
+  /// Between them kernels read the room.
+  void begin_kernels();
+  void end_kernels() { room().read.record(Line::kernels); }
+
   Extents extents(const Block& block) const;
   MaskView mask(const VisibleRows& visible) const;
   ScoreArgs score() const;
-  const std::byte* block() const { return block_.data(); }
 
  private:
+  void order(Line first, Line then);
   void upload_spans(const VisibleRows& visible, const Progress& progress);
 
   Device& device_;
@@ -63,11 +91,11 @@ class PassState {
   Resources resources_;
   std::int64_t width_;
   bool general_;
-  DeviceArray<std::byte> block_;
-  DeviceArray<KeySpan> spans_;
+  std::array<BlockRoom, 2> rooms_;
+  std::size_t turn_ = 0;
+  DeviceEvent ordered_;
   DeviceArray<float> slopes_;
   DeviceArray<std::int64_t> query_positions_;
-  DeviceArray<std::int64_t> key_positions_;
 };
 
 }  // namespace annulus::kernels::cuda

@@ -22,6 +22,7 @@ KernelTable device_row(std::string_view name, std::string_view unavailable) {
           .packed_bytes = cuda::packed_bytes,
           .pack = cuda::pack,
           .pass_bytes = cuda::pass_bytes,
+          .device_bytes = cuda::device_bytes,
           .forward = [](const Problem& problem, const ConstTensorView& q,
                         Resources resources) { return make_forward(find_device(), problem, q, resources); },
           .backward = [](const Problem& problem, const BackwardInputs& inputs,

@@ -181,4 +181,14 @@ std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int 
   return blocks * table.packed_bytes(block, direction) + gradients * gradient_bytes + fixed;
 }
 
+std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table) {
+  if (table.device_bytes == nullptr) return 0;
+  const AttentionPlan plan(spec, layout, {0, ranks});
+  kernels::BlockShape block = plan.block_shape(0);
+  kernels::Problem problem = plan.problem({});
+  block.rows = plan.k_layout().max_rows();
+  problem.q_rows = plan.q_layout().max_rows();
+  return table.device_bytes(problem, block);
+}
+
 }  // namespace annulus

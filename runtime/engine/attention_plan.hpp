@@ -90,4 +90,7 @@ class AttentionPlan {
   DirectRows direct_;
 };
 
+/// Bytes that a rank of `table` takes on its device; 0 for rows that compute in host memory.
+std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table);
+
 }  // namespace annulus

@@ -12,6 +12,8 @@
 #include "runtime/engine/call_check.hpp"
 #include "runtime/engine/halo_attention.hpp"
 #include "runtime/engine/settings_hash.hpp"
+#include "runtime/device/host_copies.hpp"
+#include "runtime/device/placement.hpp"
 #include "runtime/exchange/exchange.hpp"
 
 namespace annulus {
@@ -32,6 +34,10 @@ struct RingAttention::Impl {
   void attend_ring(kernels::ForwardPass& pass);
   void attend_ring(const BackwardCall& call, kernels::BackwardPass& pass);
   void report(Direction direction, double seconds);
+  HostCopies host_copies() {
+    const bool takes_device_pointers = table->device_bytes != nullptr;
+    return {kernels::cuda::cuda_memory(), execution.stream, takes_device_pointers ? "" : table->name};
+  }
   kernels::Resources resources() { return {*workers, memory}; }
 
   Communicator comm;
@@ -68,6 +74,9 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
     }
   });
   const AttentionSpec& agreed = plan->spec();
+  if (table->device_bytes != nullptr) {
+    check_device_room(comm, place_on_device(comm), device_bytes(agreed, layout, ring.size, *table));
+  }
   exchange = make_exchange(execution.exchange, comm, ring,
                            attention_bytes(agreed, layout, ring.size, *table, ExchangeKind::shared, Direction::backward),
                            &exchange_kind);
@@ -151,6 +160,37 @@ void RingAttention::Impl::report(Direction direction, double seconds) {
           .exposed_comm_seconds = traffic.exposed_seconds};
 }
 
+namespace {
+
+/// Points a call to host memory.
+ForwardCall on_host(const ForwardCall& given, HostCopies& copies) {
+  ForwardCall call = given;
+  copies.read("q", call.q);
+  copies.read("k", call.k);
+  copies.read("v", call.v);
+  copies.write("out", call.out);
+  copies.write("lse", call.lse);
+  copies.ready();
+  return call;
+}
+
+BackwardCall on_host(const BackwardCall& given, HostCopies& copies) {
+  BackwardCall call = given;
+  copies.read("q", call.q);
+  copies.read("k", call.k);
+  copies.read("v", call.v);
+  copies.read("out", call.out);
+  copies.read("dout", call.dout);
+  copies.read("lse", call.lse);
+  copies.write("dq", call.dq);
+  copies.write("dk", call.dk);
+  copies.write("dv", call.dv);
+  copies.ready();
+  return call;
+}
+
+}  // namespace
+
 RingAttention::RingAttention(MPI_Comm comm, LayoutSpec layout, AttentionSpec spec, Execution execution)
     : impl_(std::make_unique<Impl>(Communicator::duplicate(comm), layout, std::move(spec), std::move(execution))) {}
 RingAttention::~RingAttention() = default;
@@ -167,12 +207,15 @@ ExchangeKind RingAttention::exchange() const { return impl_->exchange_kind; }
 int RingAttention::threads() const { return impl_->workers->size(); }
 const CallReport& RingAttention::last_call() const { return impl_->last; }
 
-void RingAttention::forward(const ForwardCall& call) {
+void RingAttention::forward(const ForwardCall& given) {
   Impl& self = *impl_;
   const Stopwatch watch;
-  self.begin(Direction::forward, call);
+  self.begin(Direction::forward, given);
+  HostCopies copies = self.host_copies();
+  ForwardCall call;
   std::unique_ptr<kernels::ForwardPass> pass;
   self.open_together([&] {
+    call = on_host(given, copies);
     pass = self.table->forward(self.plan->problem(call.sink), call.q, self.resources());
     self.prepare(Direction::forward, call);
   });
@@ -184,15 +227,19 @@ void RingAttention::forward(const ForwardCall& call) {
     const Timed span(self.execution.timeline, Activity::compute, "finish");
     pass->finish(call.out, call.lse);
   }
+  copies.give_back();
   self.report(Direction::forward, watch.seconds());
 }
 
-void RingAttention::backward(const BackwardCall& call) {
+void RingAttention::backward(const BackwardCall& given) {
   Impl& self = *impl_;
   const Stopwatch watch;
-  self.begin(Direction::backward, call);
+  self.begin(Direction::backward, given);
+  HostCopies copies = self.host_copies();
+  BackwardCall call;
   std::unique_ptr<kernels::BackwardPass> pass;
   self.open_together([&] {
+    call = on_host(given, copies);
     const kernels::BackwardInputs inputs{call.q, call.out, call.dout, call.lse};
     pass = self.table->backward(self.plan->problem(call.sink), inputs, self.resources());
     self.prepare(Direction::backward, call);
@@ -211,6 +258,7 @@ void RingAttention::backward(const BackwardCall& call) {
     self.comm.sum(dsink);
   }
   std::copy(dsink.begin(), dsink.end(), call.dsink.begin());
+  copies.give_back();
   self.report(Direction::backward, watch.seconds());
 }
 

@@ -47,9 +47,12 @@ struct Execution {
   ExchangeKind exchange = ExchangeKind::automatic;
   int threads = 0;                              ///< of this rank; 0: its share of the node's cores
   std::function<void(int step, int steps)> on_step{};  ///< called on this rank after each ring step; may be empty
+  void* stream = nullptr;                       ///< a cudaStream_t, read only for tensors on a device
   Timeline* timeline = nullptr;                 ///< notes what this rank does when, if any; outlives what uses it
 };
 
+/// Tensors lie in host memory, or with backend cuda each in host or in device memory: inputs are then ready on
+/// Execution::stream, results are complete when the call returns. Lists (sink, dsink) lie in host memory.
 /// Rows of this rank's shards: q_layout().rows(rank) queries, k_layout().rows(rank) keys.
 struct ForwardCall {
   ConstTensorView q;            ///< [batch, q_rows, heads, head_dim]

@@ -38,7 +38,8 @@ bool room_for_all(const Communicator& comm, std::uint64_t bytes_per_rank) {
 ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, std::uint64_t bytes_per_rank) {
   if (wanted == ExchangeKind::messages) return wanted;
   if (wanted == ExchangeKind::device) {
-    throw UsageError("--exchange device is not built (this build has no CUDA backend); try auto, shared or messages");
+    throw UsageError("--exchange device is not supported yet (blocks travel in host memory, also with --backend cuda); "
+                     "try auto, shared or messages");
   }
   std::array<std::uint64_t, 1> elsewhere{comm.node().size() == comm.size() ? 0U : 1U};
   comm.max(elsewhere);

@@ -22,15 +22,46 @@ TensorMap map_of(const void* data, DType, int columns, std::int64_t rows, std::i
 
 }  // namespace
 
+void* EmulatedDevice::allocate(std::int64_t bytes) {
+  if (bytes > capacity_ - used_) {
+    refuse_memory(bytes, static_cast<std::uint64_t>(capacity_ - used_), static_cast<std::uint64_t>(capacity_));
+  }
+  void* const memory = memory_.allocate(bytes);
+  sizes_[memory] = bytes;
+  used_ += bytes;
+  return memory;
+}
+
+void EmulatedDevice::release(void* memory) noexcept {
+  used_ -= sizes_.at(memory);
+  sizes_.erase(memory);
+  released_.push_back(memory);
+  bury();
+}
+
+/// Lets memory go that nobody will touch any more.
+void EmulatedDevice::bury() {
+  if (!lines_.idle()) return;
+  for (void* const memory : released_) memory_.release(memory);
+  released_.clear();
+}
+
 void EmulatedDevice::upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) {
-  memory_.check(to, static_cast<std::size_t>(bytes), 1);
-  std::copy_n(static_cast<const std::byte*>(from), bytes, static_cast<std::byte*>(to));
+  const auto* const begin = static_cast<const std::byte*>(from);
+  lines_.enqueue(Line::copies, [this, to, values = std::vector<std::byte>(begin, begin + bytes)] {
+    memory_.check(to, values.size(), 1);
+    std::ranges::copy(values, static_cast<std::byte*>(to));
+  });
   if (progress) progress();
 }
 
 void EmulatedDevice::download(void* to, const void* from, std::int64_t bytes, const Progress& progress) {
-  memory_.check(from, static_cast<std::size_t>(bytes), 1);
-  std::copy_n(static_cast<const std::byte*>(from), bytes, static_cast<std::byte*>(to));
+  lines_.enqueue(Line::copies, [&] {
+    memory_.check(from, static_cast<std::size_t>(bytes), 1);
+    std::copy_n(static_cast<const std::byte*>(from), bytes, static_cast<std::byte*>(to));
+  });
+  lines_.finish(lines_.here(Line::copies));
+  bury();
   if (progress) progress();
 }
 
@@ -38,13 +69,15 @@ template <class Kernel>
 void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& args) {
   constexpr bool for_hopper = is_hopper_kernel<Kernel>;
   static_assert(Kernel::shared_bytes <= (for_hopper ? 227 : 99) * 1024);
-  for (std::int64_t i = 0; i < blocks; ++i) {
-    const std::int64_t block = descending_ ? blocks - 1 - i : i;
-    block_.run(Kernel::threads, Kernel::shared_bytes, descending_, [&](int thread) {
-      EmulatedMachine machine(block_, thread, block);
-      Kernel::run(machine, args);
-    });
-  }
+  lines_.enqueue(Line::kernels, [this, blocks, args] {
+    for (std::int64_t i = 0; i < blocks; ++i) {
+      const std::int64_t block = descending_ ? blocks - 1 - i : i;
+      block_.run(Kernel::threads, Kernel::shared_bytes, descending_, [&](int thread) {
+        EmulatedMachine machine(block_, thread, block);
+        Kernel::run(machine, args);
+      });
+    }
+  });
 }
 
 void EmulatedDevice::forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) {

@@ -1,9 +1,15 @@
-/// A device of kernels/cuda without hardware: host memory, every launch emulated block by block when it is made.
+/// A device of kernels/cuda without hardware: host memory, and launches emulated block by block.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <limits>
+#include <map>
+#include <optional>
+#include <vector>
+
 #include "kernels/contract/attention.hpp"
 #include "kernels/cuda/dispatch.hpp"
+#include "tests/support/emulated_lines.hpp"
 #include "tests/support/emulated_machine.hpp"
 
 namespace annulus::test {
@@ -13,8 +19,16 @@ class EmulatedDevice final : public kernels::cuda::Device {
   /// With `hopper`, it runs those kernels where there are any.
   explicit EmulatedDevice(bool hopper) : dispatch_(hopper) {}
 
-  void* allocate(std::int64_t bytes) override { return memory_.allocate(bytes); }
-  void release(void* memory) noexcept override { memory_.release(memory); }
+  void* allocate(std::int64_t bytes) override;
+  void release(void* memory) noexcept override;
+  void* create_event() override { return new EmulatedLines::Event; }
+  void destroy_event(void* event) noexcept override { delete static_cast<EmulatedLines::Event*>(event); }
+  void record(void* event, kernels::cuda::Line line) override {
+    *static_cast<EmulatedLines::Event*>(event) = lines_.here(line);
+  }
+  void wait(kernels::cuda::Line line, void* event) override {
+    lines_.wait(line, *static_cast<EmulatedLines::Event*>(event));
+  }
   void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
   void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
   kernels::cuda::ForwardTiles forward_tiles(const kernels::cuda::KernelKind& kind) const override {
@@ -32,12 +46,26 @@ class EmulatedDevice final : public kernels::cuda::Device {
 
   /// Runs blocks and threads in the opposite order: nothing may change.
   void set_descending(bool descending) { descending_ = descending; }
+  /// The line that works only when it must, if any: nothing may change, either.
+  void set_late(std::optional<kernels::cuda::Line> late) { lines_.set_late(late); }
+  /// Works of a line that have not begun.
+  std::int64_t pending(kernels::cuda::Line line) const { return lines_.pending(line); }
+  /// Of all memory.
+  void set_capacity(std::int64_t bytes) { capacity_ = bytes; }
+  std::int64_t used() const { return used_; }
 
  private:
   template <class Kernel>
   void launch(std::int64_t blocks, const typename Kernel::Args& args);
 
+  void bury();
+
   EmulatedMemory memory_;
+  std::map<void*, std::int64_t> sizes_;
+  std::vector<void*> released_;  ///< but told of to a line that has not come so far
+  std::int64_t capacity_ = std::numeric_limits<std::int64_t>::max();
+  std::int64_t used_ = 0;
+  EmulatedLines lines_;
   EmulatedBlock block_{memory_};
   kernels::cuda::Dispatch dispatch_;
   bool descending_ = false;

@@ -176,6 +176,10 @@ class EmulatedMachine {
   void begin_products(float (&)[tiles][4]) const {
     warp_operation("wgmma.fence", [](AsyncUnits& async, int warp) { async.begin_products(warp); });
   }
+  template <int tiles, int steps>
+  void begin_products(float (&c)[tiles][4], std::uint32_t (&)[steps][4]) const {
+    begin_products(c);
+  }
   template <class T, int columns>
   void multiply_shared(float (&c)[columns / 8][4], std::uint64_t a, std::uint64_t b, bool add) const {
     multiply_group({{}, {}, a, b, columns, false, add, value<T>}, &c[0][0], nullptr);

@@ -12,6 +12,8 @@
 
 namespace annulus::test {
 
+using kernels::cuda::Line;
+
 /// The kernels for sm_80, and those for Hopper, which are of 16 bits.
 std::vector<BackendParam> suite_backends() {
   std::vector<BackendParam> params = with_each_dtype(std::span(&emulated_table(), 1), 8);
@@ -90,6 +92,90 @@ TEST_P(Emulated, OrderOfBlocksAndThreadsChangesNoBit) {
     EXPECT_EQ(ahead.dv, back.dv) << "seed " << seed;
     EXPECT_EQ(ahead.dsink, back.dsink) << "seed " << seed;
   }
+}
+
+/// Uploads that come late must hold up kernels, kernels that come late the next upload and all downloads: events say so.
+TEST_P(Emulated, LateCopiesAndLateKernelsChangeNoBit) {
+  for (std::uint64_t seed = 41; seed <= 44; ++seed) {
+    ContractCase test = random_case(seed, GetParam().dtype);
+    test.problem.seq_k = 90;
+    test.problem.alibi_slopes.assign(static_cast<std::size_t>(test.problem.heads), 0.03F);
+    test.problem.sink.assign(static_cast<std::size_t>(test.problem.heads), 0.7F);
+    test.blocks = cut_blocks(90, {10, 40, 60, 70});
+    prepare(test);
+    const OracleResult prompt = run_contract(row(), test);
+    for (const Line late : {Line::copies, Line::kernels}) {
+      device().set_late(late);
+      const OracleResult tardy = run_contract(row(), test);
+      device().set_late(std::nullopt);
+      const std::string what = "seed " + std::to_string(seed) + (late == Line::copies ? ", copies" : ", kernels");
+      EXPECT_EQ(prompt.out, tardy.out) << what;
+      EXPECT_EQ(prompt.lse, tardy.lse) << what;
+      EXPECT_EQ(prompt.dq, tardy.dq) << what;
+      EXPECT_EQ(prompt.dk, tardy.dk) << what;
+      EXPECT_EQ(prompt.dv, tardy.dv) << what;
+      EXPECT_EQ(prompt.dsink, tardy.dsink) << what;
+    }
+  }
+}
+
+/// The second block is uploaded while the first kernel waits to begin; the third must wait for that kernel.
+TEST_P(Emulated, OneBlockIsUploadedAhead) {
+  const std::vector<std::byte> zeros(std::size_t{64} * 64 * 8);
+  const kernels::BlockShape shape{.rows = 64, .dtype = GetParam().dtype};
+  const std::vector<kernels::RowSpan> spans(64, {0, 64, 1});
+  Workers workers(1);
+  BufferPool memory;
+  kernels::Problem problem;
+  problem.q_rows = 64;
+  problem.dtype = GetParam().dtype;
+  const auto pass = row().forward(problem,
+                                  dense_view(zeros.data(), GetParam().dtype, 1, 64, 1, 64), {workers, memory});
+  device().set_late(Line::kernels);
+  const auto pending_after_a_block = [&] {
+    pass->attend({.shape = shape, .packed = zeros.data(), .positions = {}}, {.spans = spans}, {});
+    return device().pending(Line::kernels);
+  };
+  const std::int64_t first = pending_after_a_block();
+  const std::int64_t second = pending_after_a_block();
+  const std::int64_t third = pending_after_a_block();
+  device().set_late(std::nullopt);
+  EXPECT_GT(first, 0);
+  EXPECT_GT(second, first);
+  EXPECT_LE(third, second);
+}
+
+TEST_P(Emulated, LateSinksReachRowsWithoutKeys) {
+  std::vector<std::byte> rows(std::size_t{4} * 64 * 8);
+  std::vector<float> lse(4);
+  const std::vector<float> sink{0.5F};
+  Workers workers(1);
+  BufferPool memory;
+  device().set_late(Line::copies);
+  kernels::Problem problem;
+  problem.q_rows = 4;
+  problem.dtype = GetParam().dtype;
+  problem.sink = sink;
+  const auto pass = row().forward(problem,
+                                  dense_view(rows.data(), GetParam().dtype, 1, 4, 1, 64), {workers, memory});
+  pass->finish(dense_view(rows.data(), GetParam().dtype, 1, 4, 1, 64), dense_stats(lse.data(), 1, 1, 4));
+  device().set_late(std::nullopt);
+  EXPECT_EQ(lse, std::vector<float>(4, 0.5F));
+}
+
+TEST_P(Emulated, FullDevicesSayHowFull) {
+  ContractCase test = random_case(51, GetParam().dtype);
+  prepare(test);
+  device().set_capacity(20000);
+  try {
+    run_contract(row(), test);
+    ADD_FAILURE() << "20000 bytes sufficed";
+  } catch (const ResourceError& error) {
+    EXPECT_EQ(error.code(), ExitCode::resources);
+    EXPECT_NE(std::string(error.what()).find("of 20000 are free"), std::string::npos) << error.what();
+  }
+  device().set_capacity(std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(device().used(), 0);
 }
 
 /// The carry goes through memory in f32: cutting the keys into ring steps costs next to nothing, and does not add up.
