@@ -96,6 +96,11 @@ void check_rules(MaskSpec mask) {
 
 bool has_local(const ModelSpec& model) { return model.pattern.find('L') != std::string::npos; }
 
+/// False if the stack ends before its pattern comes to a local layer.
+bool runs_local(const ModelSpec& model) {
+  return has_local(model) && static_cast<std::int64_t>(model.pattern.find('L')) < model.layers;
+}
+
 /// The rule of local layers: what the preset has, but for what was asked for.
 MaskSpec local_rule(const ModelSpec& model, const MaskSpec& asked) {
   MaskSpec rule = model.local_masks.empty() ? MaskSpec{} : model.local_masks.front();
@@ -113,14 +118,14 @@ MaskSpec local_rule(const ModelSpec& model, const MaskSpec& asked) {
 void check_asked(const ModelSpec& model, const ModelOptions& options, const AttentionOptions& scores) {
   const MaskSpec& asked = scores.mask;
   const bool narrows = asked.is_local() || asked.sink_tokens > 0 || asked.global_tokens > 0 || asked.stride > 0;
-  if (narrows && !has_local(model)) {
-    check_rules(asked);  // sinks and the like without a window are wrong in any pattern
-    throw UsageError(fmt::format("a window, chunk, sinks, global tokens or a stride with --pattern {} (only local layers read "
-                                 "them); try a pattern such as LLLLLG",
-                                 model.pattern));
+  if (narrows && !runs_local(model)) {
+    if (!has_local(model)) check_rules(asked);  // sinks and the like without a window are wrong in any pattern
+    throw UsageError(fmt::format("a window, chunk, sinks, global tokens or a stride with --pattern {} and {} layers (only local "
+                                 "layers read them); try a pattern such as LLLLLG",
+                                 model.pattern, model.layers));
   }
   const bool all_have_windows = !options.windows.empty() && std::ranges::find(options.windows, 0) == options.windows.end();
-  if (asked.window_size.is_set() && all_have_windows) {
+  if ((asked.window_size.is_set() || scores.window_given) && all_have_windows) {
     throw UsageError("a window beside a pattern whose local layers all have their own (no layer would read it); try one of them");
   }
   const bool opens = scores.window_given && !asked.window_size.is_set();

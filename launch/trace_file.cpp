@@ -16,12 +16,12 @@
 #include "launch/table.hpp"
 #include "runtime/checkpoint/replaced_file.hpp"
 #include "runtime/comm/agreement.hpp"
+#include "runtime/comm/clock_offset.hpp"
 #include "runtime/comm/placement.hpp"
 
 namespace annulus::launch {
 namespace {
 
-constexpr int clock_tag = 91;
 constexpr int spans_tag = 92;
 constexpr std::size_t piece_bytes = std::size_t{1} << 20;
 
@@ -41,31 +41,6 @@ T receive_value(const Communicator& world, int from, int tag) {
   T value{};
   world.receive(std::as_writable_bytes(std::span(&value, 1)), from, tag);
   return value;
-}
-
-/// Rank 0's clock minus that of `rank`: half way between question and answer, of the fastest of some tries (Cristian,
-/// 1989). Both ranks call it; the answer is known on both.
-Nanoseconds clock_offset(const Communicator& world, int rank) {
-  constexpr int tries = 16;
-  if (world.rank() != 0) {
-    for (int i = 0; i < tries; ++i) {
-      (void)receive_value<char>(world, 0, clock_tag);
-      send_value(world, since_epoch(Timeline::Clock::now()), 0, clock_tag);
-    }
-    return receive_value<Nanoseconds>(world, 0, clock_tag);
-  }
-  Nanoseconds offset = 0;
-  for (Nanoseconds fastest = std::numeric_limits<Nanoseconds>::max(), i = 0; i < tries; ++i) {
-    const Nanoseconds asked = since_epoch(Timeline::Clock::now());
-    send_value(world, char{}, rank, clock_tag);
-    const auto theirs = receive_value<Nanoseconds>(world, rank, clock_tag);
-    const Nanoseconds trip = since_epoch(Timeline::Clock::now()) - asked;
-    if (trip >= fastest) continue;
-    fastest = trip;
-    offset = asked + trip / 2 - theirs;
-  }
-  send_value(world, offset, rank, clock_tag);
-  return offset;
 }
 
 std::string rank_text(int rank) {
@@ -155,10 +130,11 @@ void TraceFile::write(const Communicator& world, const Timeline& mine) const {
   together(world, [&] {
     if (world.rank() == 0) file = std::make_unique<ReplacedFile>(path_);
   });
+  const auto now = [] { return since_epoch(Timeline::Clock::now()); };
   Nanoseconds offset = 0;
   for (int rank = 1; rank < world.size(); ++rank) {
     if (world.rank() != 0 && world.rank() != rank) continue;
-    const Nanoseconds of_rank = clock_offset(world, rank);
+    const Nanoseconds of_rank = clock_offset(world, rank, now);
     if (world.rank() == rank) offset = of_rank;
   }
   const Nanoseconds shift = offset - first_begin(world, mine, offset);

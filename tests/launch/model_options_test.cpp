@@ -118,6 +118,8 @@ TEST(ModelOptions, GiveLayersOfAPatternTheirOwnWindows) {
   EXPECT_THROW(model_of({"--pattern", "LL7G"}), UsageError) << "the first has none";
   EXPECT_THROW(model_of({"--pattern", "L5L7G"}, common), UsageError) << "the common window would be ignored";
   EXPECT_THROW(model_of({"--pattern", "L5"}, {.causal = false}), UsageError) << "it looks back only";
+  EXPECT_THROW(model_of({"--pattern", "GL", "--layers", "1"}, common), UsageError) << "no layer comes to read the window";
+  EXPECT_TRUE(model_of({"--pattern", "GL", "--layers", "2"}, common).has(LayerKind::local));
 }
 
 TEST(ModelOptions, MakeThePresetsLayersGlobalOnlyByPattern) {
