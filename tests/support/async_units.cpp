@@ -67,6 +67,7 @@ void AsyncUnits::restart(int warps, std::span<std::byte> shared) {
   shared_ = shared;
   barriers_.clear();
   boxes_.clear();
+  landed_.clear();
   warps_.assign(static_cast<std::size_t>(warps), {});
 }
 
@@ -123,6 +124,10 @@ void AsyncUnits::arrive(std::uint32_t at, int expected_bytes) {
 
 bool AsyncUnits::is_over(std::uint32_t at, std::uint32_t parity) const { return (barrier(at).turn & 1U) != parity; }
 
+void AsyncUnits::observe(int warp, std::uint32_t at) {
+  warps_[static_cast<std::size_t>(warp)].observed[at] = barrier(at).turn;
+}
+
 void AsyncUnits::load_box(std::uint32_t at, const TensorMap& opaque, int x, int y, int z, std::uint32_t barrier_at) {
   EmulatedTensorMap map;
   std::memcpy(&map, opaque.bytes, sizeof(map));
@@ -154,6 +159,9 @@ void AsyncUnits::start(Box box) {
   const std::uint32_t begin = box.at + shared_begin;
   check_free({begin, begin + static_cast<std::uint32_t>(box.bytes.size())});
   static_cast<void>(barrier(box.barrier));
+  std::erase_if(landed_, [&](const Landed& old) {
+    return overlap(old.begin, old.end, begin, begin + static_cast<std::uint32_t>(box.bytes.size()));
+  });
   std::fill_n(shared_.data() + box.at, box.bytes.size(), std::byte{nan_byte});
   boxes_.push_back(std::move(box));
 }
@@ -163,6 +171,8 @@ bool AsyncUnits::land(bool newest) {
   const auto which = newest ? std::prev(boxes_.end()) : boxes_.begin();
   std::ranges::copy(which->bytes, shared_.data() + which->at);
   Barrier& here = barrier(which->barrier);
+  const std::uint32_t begin = which->at + shared_begin;
+  landed_.push_back({begin, begin + static_cast<std::uint32_t>(which->bytes.size()), which->barrier, here.turn});
   here.bytes -= static_cast<std::int64_t>(which->bytes.size());
   end_turn(here);
   boxes_.erase(which);
@@ -174,7 +184,7 @@ void AsyncUnits::begin_products(int warp) { warps_[static_cast<std::size_t>(warp
 void AsyncUnits::multiply(int warp, const WarpProduct& product) {
   Warp& mine = warps_[static_cast<std::size_t>(warp)];
   if (!mine.begun) throw EmulationError("products without wgmma.fence after registers were touched");
-  check_landed(product);
+  check_landed(mine, product);
   for (const std::uint64_t word : {product.from_registers ? 0 : product.a_descriptor, product.b_descriptor,
                                    static_cast<std::uint64_t>(product.columns * 2 + (product.add ? 1 : 0))}) {
     mine.history = (mine.history ^ word) * 0x9e3779b97f4a7c15ULL;
@@ -215,7 +225,7 @@ std::vector<AsyncUnits::Range> AsyncUnits::ranges(const WarpProduct& product) {
   return found;
 }
 
-void AsyncUnits::check_landed(const WarpProduct& product) const {
+void AsyncUnits::check_landed(const Warp& warp, const WarpProduct& product) const {
   for (const Range& range : ranges(product)) {
     if (range.begin < shared_begin || range.end > shared_begin + shared_.size()) {
       throw EmulationError("a matrix outside of shared memory");
@@ -226,6 +236,16 @@ void AsyncUnits::check_landed(const WarpProduct& product) const {
         throw EmulationError("products read a box that has not landed");
       }
     }
+    check_observed(warp, range);
+  }
+}
+
+void AsyncUnits::check_observed(const Warp& warp, const Range& range) const {
+  for (const Landed& landed : landed_) {
+    if (!overlap(range.begin, range.end, landed.begin, landed.end)) continue;
+    const auto observed = warp.observed.find(landed.barrier);
+    if (observed != warp.observed.end() && observed->second > landed.turn) continue;
+    throw EmulationError("products read a box whose barrier their warp has not waited for");
   }
 }
 

@@ -60,6 +60,8 @@ class AsyncUnits {
   void synced();
   void arrive(std::uint32_t at, int expected_bytes);
   bool is_over(std::uint32_t at, std::uint32_t parity) const;
+  /// A warp has waited at a barrier: what that counted until now, the warp may read.
+  void observe(int warp, std::uint32_t at);
 
   void load_box(std::uint32_t at, const kernels::cuda::TensorMap& map, int x, int y, int z, std::uint32_t barrier);
   void load_bytes(std::uint32_t at, const void* from, int bytes, std::uint32_t barrier);
@@ -86,7 +88,15 @@ class AsyncUnits {
     std::uint32_t barrier;
     std::vector<std::byte> bytes;
   };
+  /// What a copy has brought, and the turn of the barrier that counted it.
+  struct Landed {
+    std::uint32_t begin;
+    std::uint32_t end;
+    std::uint32_t barrier;
+    std::uint32_t turn;
+  };
   struct Warp {
+    std::map<std::uint32_t, std::uint32_t> observed;  ///< turns of barriers that are over for this warp
     std::deque<std::vector<WarpProduct>> batches;  ///< committed, not waited for
     std::vector<WarpProduct> open;
     bool begun = false;
@@ -105,12 +115,14 @@ class AsyncUnits {
   float element(std::uint32_t address, const WarpProduct& product) const;
   void start(Box box);
   void check_free(const Range& range) const;
-  void check_landed(const WarpProduct& product) const;
+  void check_landed(const Warp& warp, const WarpProduct& product) const;
+  void check_observed(const Warp& warp, const Range& range) const;
 
   const EmulatedMemory& memory_;
   std::span<std::byte> shared_;
   std::map<std::uint32_t, Barrier> barriers_;
   std::deque<Box> boxes_;
+  std::vector<Landed> landed_;
   std::vector<Warp> warps_;
 };
 

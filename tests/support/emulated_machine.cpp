@@ -116,10 +116,12 @@ bool EmulatedBlock::release_barriers() {
 }
 
 void EmulatedBlock::barrier_wait(int thread, std::uint32_t at, std::uint32_t parity) {
-  if (async_.is_over(at, parity)) return;
-  turns_[static_cast<std::size_t>(thread)] = {at, parity};
-  states_[static_cast<std::size_t>(thread)] = State::at_barrier;
-  fibers_.pause();
+  if (!async_.is_over(at, parity)) {
+    turns_[static_cast<std::size_t>(thread)] = {at, parity};
+    states_[static_cast<std::size_t>(thread)] = State::at_barrier;
+    fibers_.pause();
+  }
+  async_.observe(thread / lanes, at);
 }
 
 std::string EmulatedBlock::where() const {

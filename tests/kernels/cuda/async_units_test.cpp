@@ -193,6 +193,15 @@ TEST(AsyncUnits, FindsWhatIsReadTooEarly) {
                  machine.begin_products(c);
                  multiply_once(machine, c);
                }));
+  expect_fault("whose barrier their warp has not waited for", fault_after_fetch([](EmulatedMachine& machine, Group&) {
+                 if (machine.warp() == 0) machine.barrier_wait(full, 0);
+                 machine.sync();  // it is there, but the other warps have not asked
+                 float c[16][4];
+                 machine.begin_products(c);
+                 multiply_once(machine, c);
+                 machine.commit_products();
+                 machine.wait_products<0>(c);
+               }));
   expect_fault("ends before its boxes", fault_after_fetch([](EmulatedMachine&, Group&) {}));
 }
 
