@@ -17,6 +17,7 @@
 #include "runtime/annulus.hpp"
 #include "runtime/checkpoint/tensor_file.hpp"
 #include "runtime/comm/agreement.hpp"
+#include "runtime/comm/vigil.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -264,6 +265,7 @@ std::string summary(const Report& report, const std::string& shape, const std::s
 }
 
 ExitCode attend(const Communicator& world, const AttendOptions& options) {
+  set_comm_timeout(options.attention.comm_timeout);
   together(world, [&] {
     check_distinct(std::array<NamedFile, 3>{
         {{"IN", options.input}, {"OUT", options.output}, {"--report", options.attention.report}}});

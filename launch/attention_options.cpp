@@ -6,6 +6,7 @@
 #include "kernels/kernel_table.hpp"
 #include "launch/numbers.hpp"
 #include "launch/options.hpp"
+#include "runtime/comm/vigil.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -131,7 +132,12 @@ void add_execution_options(Options& options, AttentionOptions& target) {
       },
       "threads of each rank (default: its share of the node's cores)");
   options.text("report", "FILE", target.report, "write what was done as JSON; - for standard output");
-  options.later({"comm-timeout"});
+  options.value(
+      "comm-timeout", "S",
+      [&target](const std::string& word) {
+        target.comm_timeout = parse_real("--comm-timeout", word, 0, longest_comm_timeout);
+      },
+      "seconds without a sign of life from a peer after which all ranks end with code 5 (default 300; 0: wait for ever)");
 }
 
 void check_attention_options(const AttentionOptions& options) {

@@ -20,6 +20,7 @@
 #include "launch/table.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/comm/placement.hpp"
+#include "runtime/comm/vigil.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -292,6 +293,7 @@ int most_threads(const Communicator& world, const BenchOptions& options) {
 }
 
 ExitCode bench(const Communicator& world, const BenchOptions& options) {
+  set_comm_timeout(options.attention.comm_timeout);
   const ReportFile report_file(world, options.attention.report);
   std::uint64_t bytes = 0;
   together(world, [&] { bytes = needed_bytes(options, world.size()); });

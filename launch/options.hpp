@@ -14,6 +14,7 @@
 
 #include "kernels/base/dtype.hpp"
 #include "runtime/exchange/exchange_kind.hpp"
+#include "runtime/comm/vigil.hpp"
 #include "runtime/layout/mask.hpp"
 
 namespace annulus::launch {
@@ -73,6 +74,7 @@ struct AttentionOptions {
   std::string backend = "auto";
   ExchangeKind exchange = ExchangeKind::automatic;
   bool backward = false;
+  double comm_timeout = default_comm_timeout;  ///< seconds; see set_comm_timeout
   int threads = 0;     ///< 0: this rank's share of the node's cores
   std::string report;  ///< empty: none; "-": stdout
 
@@ -87,7 +89,7 @@ enum class MaskDefault { full, causal };
 
 /// --causal or --no-causal, the other rules of MaskSpec, --softmax-scale, --softcap, --layout.
 void add_mask_options(Options& options, AttentionOptions& target, MaskDefault mask);
-/// --dtype --backend --exchange --backward --threads --report.
+/// --dtype --backend --exchange --backward --threads --report --comm-timeout.
 void add_execution_options(Options& options, AttentionOptions& target);
 /// Checks what one value alone cannot show: that the rules of the mask fit together, that the backend exists here and
 /// takes the dtype. Throws UsageError. Local.

@@ -23,6 +23,7 @@
 #include "launch/trace_file.hpp"
 #include "runtime/checkpoint/tensor_file.hpp"
 #include "runtime/comm/agreement.hpp"
+#include "runtime/comm/vigil.hpp"
 #include "runtime/stack/digest.hpp"
 #include "runtime/stack/verify.hpp"
 
@@ -294,6 +295,7 @@ ExitCode print_dry_run(const Communicator& world, const RunOptions& options, con
 }
 
 ExitCode run(const Communicator& world, const RunOptions& options) {
+  set_comm_timeout(options.attention.comm_timeout);
   together(world, [&] {
     const NamedFile output{"--output", options.output};
     const NamedFile report{"--report", options.attention.report};

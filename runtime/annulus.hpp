@@ -12,6 +12,7 @@
 #include "kernels/base/view.hpp"
 #include "runtime/checkpoint/checkpoint.hpp"
 #include "runtime/comm/communicator.hpp"
+#include "runtime/comm/vigil.hpp"
 #include "runtime/engine/local_attention.hpp"
 #include "runtime/engine/ring_attention.hpp"
 #include "runtime/exchange/halo_exchange.hpp"

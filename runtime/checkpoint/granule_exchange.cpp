@@ -208,6 +208,7 @@ void GranuleExchange::collect(const ShardRows<const std::byte>& shard,
   for (std::int64_t round = -ahead; round < rounds_; ++round) {
     if (round + ahead < rounds_) start_collect(round + ahead, shard);
     if (round < 0) continue;
+    Heartbeat::beat();  // files may be slow
     const auto bytes = finish_collect(round, shard);
     if (const auto g = granule(round)) take(*g, bytes);
   }
@@ -225,6 +226,7 @@ void GranuleExchange::hand_out(const ShardRows<std::byte>& shard,
   std::future<void> filled = run_aside([&] { fill_round(0); });
   for (std::int64_t round = 0; round < rounds_ + behind; ++round) {
     if (round < rounds_) {
+      Heartbeat::beat();
       filled.get();
       filled = run_aside([&fill_round, round] { fill_round(round + 1); });
       // Its read starts now, not when this thread first waits: with two ranks on two cores striped shards came at 91 to 94 %

@@ -9,6 +9,7 @@
 #include "kernels/base/buffer.hpp"
 #include "runtime/checkpoint/hdf5_dtype.hpp"
 #include "runtime/checkpoint/row_runs.hpp"
+#include "runtime/comm/heartbeat.hpp"
 
 namespace annulus::hdf5 {
 namespace {
@@ -74,6 +75,7 @@ void for_each_transfer(hid_t dataset, DType stored, std::span<const Piece> piece
   const Buffer<std::byte> staging(most_rows * row_bytes);
   for (std::int64_t batch = 0; batch < rows.extent[0]; ++batch) {
     for (const RowRun& run : runs) {
+      Heartbeat::beat();
       move(select(dataset, rows, batch, run, context), staging.data(), RowRange{batch, run.row, run.rows()});
     }
   }

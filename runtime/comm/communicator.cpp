@@ -7,6 +7,7 @@
 
 #include "runtime/comm/transfer.hpp"
 #include "runtime/comm/transfer_plan.hpp"
+#include "runtime/comm/vigil.hpp"
 
 namespace annulus {
 namespace {
@@ -24,7 +25,9 @@ void reduce(std::span<T> values, MPI_Datatype type, MPI_Op op, MPI_Comm comm, co
   if (values.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
     throw Error(ExitCode::internal, "a reduction of more than 2^31 values");
   }
-  check_mpi(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), type, op, comm), doing);
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), type, op, comm, &request), doing);
+  await_all({&request, 1}, MPI_STATUSES_IGNORE, comm, {doing});
 }
 
 }  // namespace
@@ -39,7 +42,8 @@ void Communicator::CommTraits::release(MPI_Comm comm) noexcept {
   if (MPI_Comm_free(&comm) != MPI_SUCCESS) std::fprintf(stderr, "annulus: a communicator could not be freed\n");
 }
 
-Communicator::Communicator(MPI_Comm owned) : comm_(owned) {
+Communicator::Communicator(MPI_Comm owned, std::shared_ptr<Heartbeat> heartbeat)
+    : comm_(owned), heartbeat_(std::move(heartbeat)) {
   check_mpi(MPI_Comm_set_errhandler(owned, MPI_ERRORS_RETURN), "let a communicator return errors");
   check_mpi(MPI_Comm_rank(owned, &rank_), "ask for the rank");
   check_mpi(MPI_Comm_size(owned, &size_), "ask for the number of ranks");
@@ -53,22 +57,28 @@ Communicator Communicator::duplicate(MPI_Comm parent) {
   }
   MPI_Comm raw = MPI_COMM_NULL;
   check_mpi(MPI_Comm_dup(parent, &raw), "duplicate the caller's communicator");
-  return Communicator(raw);
+  return Communicator(raw, std::make_shared<Heartbeat>(raw));
 }
 
 Communicator Communicator::node() const {
+  await_all_ranks("find the node's ranks");
   MPI_Comm raw = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split_type(comm_.get(), MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &raw), "find the node's ranks");
-  return Communicator(raw);
+  return Communicator(raw, heartbeat_);
 }
 
 Communicator Communicator::split(int color) const {
+  await_all_ranks("split a communicator");
   MPI_Comm raw = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(comm_.get(), color, rank_, &raw), "split a communicator");
-  return Communicator(raw);
+  return Communicator(raw, heartbeat_);
 }
 
-void Communicator::barrier() const { check_mpi(MPI_Barrier(comm_.get()), "wait for all ranks"); }
+void Communicator::await_all_ranks(const char* doing) const {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(comm_.get(), &request), doing);
+  await_all({&request, 1}, MPI_STATUSES_IGNORE, comm_.get(), {doing});
+}
 
 void Communicator::min(std::span<std::uint64_t> values) const {
   reduce(values, MPI_UINT64_T, MPI_MIN, comm_.get(), "take a minimum over ranks");
@@ -102,7 +112,9 @@ void Communicator::sum(std::span<double> values) const {
 
 void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
   for (const TransferPiece& piece : plan_transfer(bytes.size())) {
-    check_mpi(MPI_Bcast(bytes.data() + piece.offset, piece.count, MPI_BYTE, root, comm_.get()), "broadcast");
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Ibcast(bytes.data() + piece.offset, piece.count, MPI_BYTE, root, comm_.get(), &request), "broadcast");
+    await_all({&request, 1}, MPI_STATUSES_IGNORE, comm_.get(), {"broadcast", root, bytes.size()});
   }
 }
 
@@ -115,7 +127,10 @@ void Communicator::broadcast(std::string& text, int root) const {
 
 std::vector<std::uint64_t> Communicator::all_gather(std::uint64_t value) const {
   std::vector<std::uint64_t> all(static_cast<std::size_t>(size_));
-  check_mpi(MPI_Allgather(&value, 1, MPI_UINT64_T, all.data(), 1, MPI_UINT64_T, comm_.get()), "gather from all ranks");
+  constexpr const char* doing = "gather from all ranks";
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallgather(&value, 1, MPI_UINT64_T, all.data(), 1, MPI_UINT64_T, comm_.get(), &request), doing);
+  await_all({&request, 1}, MPI_STATUSES_IGNORE, comm_.get(), {doing});
   return all;
 }
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <source_location>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/workers.hpp"
 #include "runtime/comm/handle.hpp"
+#include "runtime/comm/heartbeat.hpp"
 
 namespace annulus {
 
@@ -33,7 +35,8 @@ inline void check_mpi(int code, const char* doing, std::source_location at = std
 }
 
 /// A duplicate of the caller's communicator. It returns errors instead of aborting; the caller's own communicator and
-/// its error handler stay as they were. Move-only. Methods are collective unless they say local.
+/// its error handler stay as they were. Move-only. Methods are collective unless they say local; so is the destructor.
+/// No wait lasts for ever (set_comm_timeout).
 class Communicator {
  public:
   /// Collective over `parent`.
@@ -48,7 +51,7 @@ class Communicator {
   /// Ranks with one `color`, in rank order.
   Communicator split(int color) const;
 
-  void barrier() const;
+  void barrier() const { await_all_ranks("meet all ranks"); }
   /// Element-wise over ranks; the result is the same on every rank.
   void min(std::span<std::uint64_t> values) const;
   void max(std::span<std::uint64_t> values) const;
@@ -72,8 +75,11 @@ class Communicator {
     static Raw empty() { return MPI_COMM_NULL; }
     static void release(Raw comm) noexcept;
   };
-  explicit Communicator(MPI_Comm owned);
+  Communicator(MPI_Comm owned, std::shared_ptr<Heartbeat> heartbeat);
+  /// All ranks come here before one that cannot be bounded: a call that MPI offers only as blocking.
+  void await_all_ranks(const char* doing) const;
   Handle<CommTraits> comm_;
+  std::shared_ptr<Heartbeat> heartbeat_;  ///< of the communicator that this one was made from
   int rank_ = 0;
   int size_ = 1;
 };

@@ -2,11 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/comm/session.hpp"
 
+#include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <thread>
 
 namespace annulus {
 namespace {
+
+constexpr auto abort_patience = std::chrono::seconds(5);
 
 MPI_Comm start_mpi(int& argc, char**& argv) {
   int provided = MPI_THREAD_SINGLE;
@@ -28,6 +32,11 @@ Session::~Session() {
 }
 
 void Session::abort(ExitCode code) noexcept {
+  // Where the launcher cannot be reached, MPI_Abort waits for ever.
+  std::thread([code] {
+    std::this_thread::sleep_for(abort_patience);
+    std::_Exit(static_cast<int>(code));
+  }).detach();
   MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
   std::_Exit(static_cast<int>(code));
 }

@@ -11,6 +11,8 @@ namespace annulus {
 
 Transfer Transfer::send(const Communicator& comm, std::span<const std::byte> bytes, int to, int tag) {
   Transfer transfer;
+  transfer.comm_ = comm.raw();
+  transfer.awaited_ = {"send", to, bytes.size()};
   for (const TransferPiece& piece : plan_transfer(bytes.size())) {
     check_mpi(MPI_Isend(bytes.data() + piece.offset, piece.count, MPI_BYTE, to, tag, comm.raw(),
                         &transfer.requests_.emplace_back(MPI_REQUEST_NULL)),
@@ -22,6 +24,8 @@ Transfer Transfer::send(const Communicator& comm, std::span<const std::byte> byt
 
 Transfer Transfer::receive(const Communicator& comm, std::span<std::byte> bytes, int from, int tag) {
   Transfer transfer;
+  transfer.comm_ = comm.raw();
+  transfer.awaited_ = {"receive", from, bytes.size()};
   for (const TransferPiece& piece : plan_transfer(bytes.size())) {
     check_mpi(MPI_Irecv(bytes.data() + piece.offset, piece.count, MPI_BYTE, from, tag, comm.raw(),
                         &transfer.requests_.emplace_back(MPI_REQUEST_NULL)),
@@ -36,13 +40,17 @@ Transfer& Transfer::operator=(Transfer&& other) noexcept {
   std::swap(requests_, other.requests_);  // what was pending here is waited for by `other`
   std::swap(expected_, other.expected_);
   std::swap(messages_, other.messages_);
+  std::swap(comm_, other.comm_);
+  std::swap(awaited_, other.awaited_);
   return *this;
 }
 
 Transfer::~Transfer() {
   if (requests_.empty()) return;
-  if (MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE) != MPI_SUCCESS) {
-    std::fprintf(stderr, "annulus: a pending transfer failed while its owner was destroyed\n");
+  try {
+    await_all(requests_, MPI_STATUSES_IGNORE, comm_, awaited_);
+  } catch (const MpiError& error) {
+    std::fprintf(stderr, "annulus: a pending transfer failed while its owner was destroyed: %s\n", error.what());
   }
 }
 
@@ -61,7 +69,7 @@ bool Transfer::test() {
 void Transfer::wait() {
   if (requests_.empty()) return;
   std::vector<MPI_Status> statuses(requests_.size());
-  check_mpi(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), statuses.data()), "finish a transfer");
+  await_all(requests_, statuses.data(), comm_, awaited_);
   check_sizes(statuses);
   requests_.clear();
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/comm/communicator.hpp"
+#include "runtime/comm/vigil.hpp"
 
 namespace annulus {
 
@@ -23,7 +24,7 @@ class Transfer {
 
   /// Moves the transfer on; true once complete. Local, does not block. Open MPI 4.1 moves nothing unless polled.
   bool test();
-  /// Blocks until complete. Local.
+  /// Blocks until complete, but not for ever (set_comm_timeout). Local.
   void wait();
   /// MPI messages that this transfer is made of.
   std::size_t messages() const { return messages_; }
@@ -31,6 +32,8 @@ class Transfer {
  private:
   void check_sizes(std::span<const MPI_Status> statuses) const;
 
+  MPI_Comm comm_ = MPI_COMM_NULL;
+  Awaited awaited_{};                  ///< for the message of a wait that lasts too long
   std::vector<MPI_Request> requests_;  ///< empty once complete
   std::vector<int> expected_;          ///< bytes per receive piece; empty for sends
   std::size_t messages_ = 0;

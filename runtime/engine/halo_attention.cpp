@@ -90,6 +90,7 @@ void HaloAttention::reserve_exchanges(Direction direction) {
 void HaloAttention::poll() {
   fetching_.poll();
   homing_.poll();
+  Heartbeat::beat();
 }
 
 /// The rows of a round set out, with the first one all queries that travel.

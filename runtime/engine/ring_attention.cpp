@@ -8,6 +8,7 @@
 #include "kernels/base/stopwatch.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/comm/placement.hpp"
+#include "runtime/comm/vigil.hpp"
 #include "runtime/engine/attention_plan.hpp"
 #include "runtime/engine/call_check.hpp"
 #include "runtime/engine/halo_attention.hpp"
@@ -31,6 +32,10 @@ struct RingAttention::Impl {
   void prepare(Direction direction, const Call& call);
   template <class Attend>
   void rotate(Attend&& attend);
+  void keep_moving() {
+    exchange->poll();
+    Heartbeat::beat();
+  }
   void attend_ring(kernels::ForwardPass& pass);
   void attend_ring(const BackwardCall& call, kernels::BackwardPass& pass);
   void report(Direction direction, double seconds);
@@ -114,6 +119,7 @@ void RingAttention::Impl::rotate(Attend&& attend) {
   for (int step = 0; step < ring.size; ++step) {
     const int owner = ring.owner_at(step);
     const std::uint64_t sent = exchange->traffic().bytes;
+    note_ring_step(step, ring.size);
     exchange->start(step);
     {
       const Timed span(execution.timeline, Activity::compute, "block of rank", owner);
@@ -129,11 +135,12 @@ void RingAttention::Impl::rotate(Attend&& attend) {
     }
     if (execution.on_step) execution.on_step(step, ring.size);
   }
+  note_ring_step(0, 0);
 }
 
 void RingAttention::Impl::attend_ring(kernels::ForwardPass& pass) {
   exchange->open();
-  const Progress progress = [this] { exchange->poll(); };
+  const Progress progress = [this] { keep_moving(); };
   rotate([&](int, const kernels::Block& block, const BlockMask& mask) {
     if (mask.pairs > 0) pass.attend(block, mask.view(), progress);
   });
@@ -141,7 +148,7 @@ void RingAttention::Impl::attend_ring(kernels::ForwardPass& pass) {
 
 void RingAttention::Impl::attend_ring(const BackwardCall& call, kernels::BackwardPass& pass) {
   exchange->open();
-  const Progress progress = [this] { exchange->poll(); };
+  const Progress progress = [this] { keep_moving(); };
   rotate([&](int step, const kernels::Block& block, const BlockMask& mask) {
     if (mask.pairs > 0) pass.attend(block, mask.view(), exchange->share(step), progress);
     const Timed span(execution.timeline, Activity::communication, "add to the gradients that came along");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "runtime/comm/heartbeat.hpp"
 #include "runtime/stack/projection.hpp"
 #include "runtime/stack/rms_norm.hpp"
 #include "runtime/stack/rows.hpp"
@@ -60,6 +61,7 @@ std::uint64_t LayerRows::scratch_bytes(const ModelSpec& model) {
 
 void LayerRows::for_each_block(const std::function<void(std::int64_t, std::int64_t, Scratch&)>& body) {
   workers_.for_each(ceil_div(rows(), block_rows), [&](std::int64_t block, int worker) {
+    if (worker == 0) Heartbeat::beat();
     const std::int64_t first = block * block_rows;
     body(first, std::min(block_rows, rows() - first), scratch_[static_cast<std::size_t>(worker)]);
   });

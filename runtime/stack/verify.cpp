@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "runtime/comm/heartbeat.hpp"
 #include "runtime/stack/merged_parts.hpp"
 #include "runtime/stack/oracle.hpp"
 
@@ -123,6 +124,7 @@ void Verifier::check_attention(const LayerView& layer, Comparison& comparison) c
   std::vector<Row> scores(static_cast<std::size_t>(workers_.size()), Row(static_cast<std::size_t>(layer.rows.rows())));
   const std::int64_t item = static_cast<std::int64_t>(size_of(spec.dtype));
   workers_.for_each(static_cast<std::int64_t>(parts.size()), [&](std::int64_t task, int worker) {
+    if (worker == 0) Heartbeat::beat();
     const auto i = static_cast<std::size_t>(task);
     const Sample& sample = samples_[i / heads];
     const std::int64_t kv_head = task % spec.heads / (spec.heads / spec.kv_heads);

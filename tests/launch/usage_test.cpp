@@ -123,7 +123,7 @@ TEST(Help, NeedsNoMpiAndIsPrintedOnce) {
 
 TEST(Help, PromisesNothingThatIsRefused) {
   const std::string help = run_program(plainly, {"attend", "--help"}).out;
-  for (const char* option : {"device", "comm-timeout"}) {
+  for (const char* option : {"device"}) {
     EXPECT_EQ(help.find(option), std::string::npos) << option;
   }
 }

@@ -61,6 +61,24 @@ int MPI_Allgather(const void* in, int in_count, MPI_Datatype in_type, void* out,
   ++calls.others;
   return PMPI_Allgather(in, in_count, in_type, out, out_count, out_type, comm);
 }
+int MPI_Ibarrier(MPI_Comm comm, MPI_Request* request) {
+  ++calls.others;
+  return PMPI_Ibarrier(comm, request);
+}
+int MPI_Ibcast(void* data, int count, MPI_Datatype type, int root, MPI_Comm comm, MPI_Request* request) {
+  ++calls.others;
+  return PMPI_Ibcast(data, count, type, root, comm, request);
+}
+int MPI_Iallreduce(const void* in, void* out, int count, MPI_Datatype type, MPI_Op op, MPI_Comm comm,
+                   MPI_Request* request) {
+  ++calls.others;
+  return PMPI_Iallreduce(in, out, count, type, op, comm, request);
+}
+int MPI_Iallgather(const void* in, int in_count, MPI_Datatype in_type, void* out, int out_count, MPI_Datatype out_type,
+                   MPI_Comm comm, MPI_Request* request) {
+  ++calls.others;
+  return PMPI_Iallgather(in, in_count, in_type, out, out_count, out_type, comm, request);
+}
 int MPI_Allgatherv(const void* in, int in_count, MPI_Datatype in_type, void* out, const int* counts, const int* offsets,
                    MPI_Datatype out_type, MPI_Comm comm) {
   ++calls.others;
