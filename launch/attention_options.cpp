@@ -37,15 +37,16 @@ void add_choice_of_exchange(Options& options, AttentionOptions& target) {
       "exchange", "WORD",
       [&target](const std::string& word) {
         const auto kind = parse_exchange(word);
-        if (!kind) refuse_word("--exchange", word, "auto, shared or messages");
+        if (!kind) refuse_word("--exchange", word, "auto, shared, nodes or messages");
         if (kind == ExchangeKind::device) {
           throw UsageError(
               "--exchange device is not supported yet (blocks travel in host memory, also with --backend cuda); "
-              "try auto, shared or messages");
+              "try auto, shared, nodes or messages");
         }
         target.exchange = *kind;
       },
-      "auto|shared|messages: how blocks travel (shared memory of one node, or MPI messages)");
+      "auto|shared|nodes|messages: how blocks travel (read in place in the shared memory of one node; so within nodes, with "
+      "MPI messages between them; or with messages between all ranks)");
 }
 
 void add_choice_of_dtype(Options& options, AttentionOptions& target) {

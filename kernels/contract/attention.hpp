@@ -11,6 +11,7 @@
 #include "kernels/base/buffer.hpp"
 #include "kernels/base/view.hpp"
 #include "kernels/base/workers.hpp"
+#include "kernels/contract/row_array.hpp"
 
 namespace annulus::kernels {
 
@@ -142,8 +143,9 @@ struct KernelTable {
   bool f64;                      ///< takes f64 tensors
   bool bf16_products = false;    ///< multiplies bf16 tensors as they are, up to the bf16 peak; else converted to f32
 
-  /// Bytes of a packed block, checked. Zero for zero rows.
-  std::uint64_t (*packed_bytes)(const BlockShape& shape, Direction direction);
+  /// How packed blocks lie in memory: the same for any number of rows, and a block of the first rows (a multiple of the
+  /// granule) is what `pack` makes of those alone.
+  RowArray (*packed_rows)(const BlockShape& shape, Direction direction);
   /// Packs k and v [batch, rows, kv_heads, head_dim] (dtype of `shape`) into the kernel's tile order.
   void (*pack)(const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
                std::byte* packed, Workers& workers);
@@ -155,14 +157,24 @@ struct KernelTable {
   /// A pass may read `q`, and whatever `inputs` views, until it ends.
   std::unique_ptr<ForwardPass> (*forward)(const Problem& problem, const ConstTensorView& q, Resources resources);
   std::unique_ptr<BackwardPass> (*backward)(const Problem& problem, const BackwardInputs& inputs, Resources resources);
-  /// Elements of the dK/dV array of a block, in a layout that is the backend's own.
-  std::int64_t (*gradient_elements)(const BlockShape& shape);
+  /// How the dK/dV array of a block lies in memory: dK as K, dV as V, in gradient_dtype(dtype), cut
+  /// between any two rows (granule 1).
+  RowArray (*gradient_rows)(const BlockShape& shape);
   /// Writes the summed gradients to dk and dv [batch, rows, kv_heads, head_dim], any dtype.
   void (*unpack_gradient)(const BlockShape& shape, const std::byte* gradient, const TensorView& dk,
                           const TensorView& dv);
   /// Of a row whose kernels run on a device: the seconds that attending has taken there since the last call, and waits for
   /// what is under way. Null: they run on the calling thread and its workers.
   double (*take_device_seconds)() = nullptr;
+
+  /// Bytes of a packed block, checked. Zero for zero rows.
+  std::uint64_t packed_bytes(const BlockShape& shape, Direction direction) const {
+    return packed_rows(shape, direction).bytes(shape.rows);
+  }
+  /// Elements of the dK/dV array of a block, checked.
+  std::int64_t gradient_elements(const BlockShape& shape) const {
+    return static_cast<std::int64_t>(gradient_rows(shape).bytes(shape.rows) / size_of(gradient_dtype(shape.dtype)));
+  }
 };
 
 }  // namespace annulus::kernels

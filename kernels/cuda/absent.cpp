@@ -10,12 +10,12 @@ const KernelTable& cuda_table() {
   static constexpr KernelTable absent{.name = "cuda",
                                       .unavailable = "not built (this build has no CUDA kernels)",
                                       .f64 = false,
-                                      .packed_bytes = nullptr,
+                                      .packed_rows = nullptr,
                                       .pack = nullptr,
                                       .pass_bytes = nullptr,
                                       .forward = nullptr,
                                       .backward = nullptr,
-                                      .gradient_elements = nullptr,
+                                      .gradient_rows = nullptr,
                                       .unpack_gradient = nullptr};
   return absent;
 }

@@ -17,6 +17,11 @@ void convert(const From* from, To* to, std::int64_t count) {
   std::transform(from, from + count, to, [](From x) { return from_double<To>(to_double(x)); });
 }
 
+RowArray row_array(const BlockShape& shape, std::int64_t element) {
+  const std::int64_t row_bytes = padded_width(shape.head_dim) * element;
+  return {static_cast<std::int64_t>(checked_product({shape.batch, shape.kv_heads})), row_bytes, row_bytes};
+}
+
 }  // namespace
 
 std::int64_t padded_width(std::int64_t head_dim) {
@@ -37,6 +42,12 @@ std::int64_t block_elements(const BlockShape& shape) {
 std::uint64_t packed_bytes(const BlockShape& shape, Direction) {
   return checked_product({block_elements(shape), static_cast<std::int64_t>(size_of(shape.dtype))});
 }
+
+RowArray packed_rows(const BlockShape& shape, Direction) {
+  return row_array(shape, static_cast<std::int64_t>(size_of(shape.dtype)));
+}
+
+RowArray gradient_rows(const BlockShape& shape) { return row_array(shape, 4); }
 
 std::uint64_t pass_bytes(const Problem& problem, Direction direction) {
   const std::int64_t width = padded_width(problem.head_dim);

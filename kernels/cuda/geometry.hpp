@@ -18,6 +18,8 @@ std::int64_t padded_query_rows(std::int64_t q_rows);
 std::int64_t block_elements(const BlockShape& shape);
 
 std::uint64_t packed_bytes(const BlockShape& shape, Direction direction);
+RowArray packed_rows(const BlockShape& shape, Direction direction);
+RowArray gradient_rows(const BlockShape& shape);
 std::uint64_t pass_bytes(const Problem& problem, Direction direction);
 /// Of forward or of backward, whichever takes more.
 std::uint64_t device_bytes(const Problem& problem, const BlockShape& largest);

@@ -19,7 +19,7 @@ KernelTable device_row(std::string_view name, std::string_view unavailable) {
           .unavailable = unavailable,
           .f64 = false,
           .bf16_products = true,
-          .packed_bytes = cuda::packed_bytes,
+          .packed_rows = cuda::packed_rows,
           .pack = cuda::pack,
           .pass_bytes = cuda::pass_bytes,
           .device_bytes = cuda::device_bytes,
@@ -27,7 +27,7 @@ KernelTable device_row(std::string_view name, std::string_view unavailable) {
                         Resources resources) { return make_forward(find_device(), problem, q, resources); },
           .backward = [](const Problem& problem, const BackwardInputs& inputs,
                          Resources resources) { return make_backward(find_device(), problem, inputs, resources); },
-          .gradient_elements = cuda::block_elements,
+          .gradient_rows = cuda::gradient_rows,
           .unpack_gradient = cuda::unpack_gradient};
 }
 

@@ -20,12 +20,12 @@ std::uint64_t pass_bytes(const Problem& problem, Direction direction) {
 
 namespace {
 
-std::uint64_t packed_bytes(const BlockShape& shape, Direction) {
-  return checked_product(
-      {static_cast<std::int64_t>(block_elements(shape)), static_cast<std::int64_t>(size_of(shape.dtype))});
+RowArray row_array(const BlockShape& shape, DType dtype) {
+  const auto row_bytes = static_cast<std::int64_t>(checked_product({shape.head_dim, static_cast<std::int64_t>(size_of(dtype))}));
+  return {static_cast<std::int64_t>(checked_product({shape.batch, shape.kv_heads})), row_bytes, row_bytes};
 }
-
-std::int64_t gradient_elements(const BlockShape& shape) { return static_cast<std::int64_t>(block_elements(shape)); }
+RowArray packed_rows(const BlockShape& shape, Direction) { return row_array(shape, shape.dtype); }
+RowArray gradient_rows(const BlockShape& shape) { return row_array(shape, gradient_dtype(shape.dtype)); }
 
 void pack(const BlockShape& shape, Direction, const ConstTensorView& k, const ConstTensorView& v, std::byte* packed,
           Workers& workers) {
@@ -66,12 +66,12 @@ const KernelTable& reference_table() {
   static constexpr KernelTable table{.name = "reference",
                                      .unavailable = {},
                                      .f64 = true,
-                                     .packed_bytes = reference::packed_bytes,
+                                     .packed_rows = reference::packed_rows,
                                      .pack = reference::pack,
                                      .pass_bytes = reference::pass_bytes,
                                      .forward = reference::make_forward,
                                      .backward = reference::make_backward,
-                                     .gradient_elements = reference::gradient_elements,
+                                     .gradient_rows = reference::gradient_rows,
                                      .unpack_gradient = reference::unpack_gradient};
   return table;
 }

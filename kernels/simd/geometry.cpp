@@ -24,11 +24,12 @@ QueryLayout query_layout(const Problem& problem, std::int64_t pair) {
           padded_width(problem.head_dim)};
 }
 
-std::uint64_t packed_bytes(const BlockShape& shape, Direction direction, std::int64_t pair) {
+RowArray packed_rows(const BlockShape& shape, Direction direction, std::int64_t pair) {
   const std::int64_t depth = round_up(shape.head_dim, pair);
   const std::int64_t v_columns = direction == Direction::forward ? padded_width(shape.head_dim) : depth;
-  return checked_product({shape.batch, shape.kv_heads, round_up(shape.rows, panel_keys), depth + v_columns,
-                          static_cast<std::int64_t>(size_of(shape.dtype))});
+  const auto element = static_cast<std::int64_t>(size_of(shape.dtype));
+  return {static_cast<std::int64_t>(checked_product({shape.batch, shape.kv_heads})), depth * element,
+          v_columns * element, panel_keys};
 }
 
 std::uint64_t pass_bytes(const Problem& problem, Direction direction, std::int64_t pair) {
@@ -40,9 +41,9 @@ std::uint64_t pass_bytes(const Problem& problem, Direction direction, std::int64
   return checked_product({problem.batch, problem.heads, layout.padded_rows(), row_floats, 4});
 }
 
-std::int64_t gradient_elements(const BlockShape& shape) {
-  return static_cast<std::int64_t>(
-      checked_product({shape.batch, shape.kv_heads, 2, shape.rows, padded_width(shape.head_dim)}));
+RowArray gradient_rows(const BlockShape& shape) {
+  const std::int64_t row_bytes = padded_width(shape.head_dim) * 4;
+  return {static_cast<std::int64_t>(checked_product({shape.batch, shape.kv_heads})), row_bytes, row_bytes};
 }
 
 }  // namespace annulus::kernels::simd

@@ -71,8 +71,8 @@ struct QueryLayout {
 };
 QueryLayout query_layout(const Problem& problem, std::int64_t pair);
 
-std::uint64_t packed_bytes(const BlockShape& shape, Direction direction, std::int64_t pair);
+RowArray packed_rows(const BlockShape& shape, Direction direction, std::int64_t pair);
 std::uint64_t pass_bytes(const Problem& problem, Direction direction, std::int64_t pair);
-std::int64_t gradient_elements(const BlockShape& shape);
+RowArray gradient_rows(const BlockShape& shape);
 
 }  // namespace annulus::kernels::simd

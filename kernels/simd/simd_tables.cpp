@@ -22,8 +22,8 @@ struct Row {
             .unavailable = unavailable,
             .f64 = false,
             .bf16_products = bf16_ops.pair > 1,
-            .packed_bytes = [](const BlockShape& shape,
-                               Direction direction) { return simd::packed_bytes(shape, direction, pair_of(shape)); },
+            .packed_rows = [](const BlockShape& shape,
+                              Direction direction) { return simd::packed_rows(shape, direction, pair_of(shape)); },
             .pack = [](const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
                        std::byte* packed,
                        Workers& workers) { simd::pack(shape, direction, pair_of(shape), k, v, packed, workers); },
@@ -33,7 +33,7 @@ struct Row {
                           Resources resources) { return make_forward(tiles(problem.dtype), problem, q, resources); },
             .backward = [](const Problem& problem, const BackwardInputs& inputs,
                            Resources resources) { return make_backward(tiles(problem.dtype), problem, inputs, resources); },
-            .gradient_elements = simd::gradient_elements,
+            .gradient_rows = simd::gradient_rows,
             .unpack_gradient = [](const BlockShape& shape, const std::byte* gradient, const TensorView& dk,
                                   const TensorView& dv) {
               simd::unpack_gradient(tiles(shape.dtype), shape, gradient, dk, dv);

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/contract/row_array.hpp"
 #include "runtime/comm/communicator.hpp"
 #include "runtime/comm/vigil.hpp"
 
@@ -18,6 +19,11 @@ class Transfer {
   Transfer() = default;
   static Transfer send(const Communicator& comm, std::span<const std::byte> bytes, int to, int tag);
   static Transfer receive(const Communicator& comm, std::span<std::byte> bytes, int from, int tag);
+  /// Bytes that lie apart in an array, without a copy: what is sent so may be received in one piece, and the other way round.
+  static Transfer send(const Communicator& comm, const std::byte* array, std::span<const kernels::ByteRun> runs, int to,
+                       int tag);
+  static Transfer receive(const Communicator& comm, std::byte* array, std::span<const kernels::ByteRun> runs, int from,
+                          int tag);
   Transfer(Transfer&& other) noexcept = default;
   Transfer& operator=(Transfer&& other) noexcept;
   ~Transfer();
@@ -28,6 +34,8 @@ class Transfer {
   void wait();
   /// MPI messages that this transfer is made of.
   std::size_t messages() const { return messages_; }
+  /// Bytes that it was to move.
+  std::uint64_t bytes() const { return awaited_.bytes; }
 
  private:
   void check_sizes(std::span<const MPI_Status> statuses) const;

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
+
+#include "kernels/contract/row_array.hpp"
 
 namespace annulus {
 
@@ -19,5 +22,12 @@ inline constexpr std::uint64_t transfer_piece_bytes = std::uint64_t{256} << 20;
 /// Pieces that cover `bytes` in order, each count in 1..transfer_piece_bytes; no pieces for 0 bytes. MPI takes an int
 /// count and (int)2^32 is 0: one large transfer would report success and move nothing.
 std::vector<TransferPiece> plan_transfer(std::uint64_t bytes);
+
+/// Some of the bytes of an array, in order: the runs of one MPI message. Each fits an int, and so does their sum.
+using TransferRuns = std::vector<kernels::ByteRun>;
+
+/// The same pieces of bytes that lie apart: piece by piece as plan_transfer cuts their sum, so that a contiguous side
+/// matches. `runs` in the order in which they travel; empty ones are dropped.
+std::vector<TransferRuns> plan_transfer(std::span<const kernels::ByteRun> runs);
 
 }  // namespace annulus

@@ -101,9 +101,9 @@ void AttentionPlan::plan_direct() {
   global_ = global_plan(mask_, q_layout_, k_layout_, ring_.rank, *chosen);
 }
 
-kernels::BlockShape AttentionPlan::block_shape(int owner) const {
+kernels::BlockShape AttentionPlan::block_of(std::int64_t rows) const {
   return {.batch = spec_.batch,
-          .rows = k_layout_.rows(owner),
+          .rows = rows,
           .kv_heads = spec_.kv_heads,
           .head_dim = spec_.head_dim,
           .dtype = spec_.dtype};
@@ -113,14 +113,13 @@ std::vector<std::int64_t> AttentionPlan::key_positions(int owner) const {
   return spec_.alibi_slopes.empty() ? std::vector<std::int64_t>{} : k_layout_.positions(owner);
 }
 
-PassSizes AttentionPlan::sizes(const kernels::KernelTable& table, kernels::Direction direction) const {
-  PassSizes sizes;
+PassSizes AttentionPlan::sizes(const kernels::KernelTable& table, kernels::Direction direction,
+                               const RingSchedule& ring) const {
+  const kernels::BlockShape own = block_shape(ring.rank);
+  PassSizes sizes{.rows = own.rows, .block = table.packed_rows(own, direction)};
+  sizes.travel = travel_plan(ring, mask_, q_layout_, k_layout_, sizes.block.granule);
   sizes.gradient_dtype = kernels::gradient_dtype(spec_.dtype);
-  for (int owner = 0; owner < ring_.size; ++owner) {
-    const kernels::BlockShape shape = block_shape(owner);
-    sizes.block_bytes.push_back(table.packed_bytes(shape, direction));
-    if (direction == kernels::Direction::backward) sizes.gradient_elements.push_back(table.gradient_elements(shape));
-  }
+  if (direction == kernels::Direction::backward) sizes.gradient = table.gradient_rows(own);
   return sizes;
 }
 
@@ -156,6 +155,25 @@ double attention_flops(const AttentionSpec& spec, kernels::Direction direction) 
   return call_flops(spec, direction, Mask(spec.mask, spec.seq_q, spec.seq_k).visible_pairs());
 }
 
+namespace {
+
+/// Slots of blocks and of sums, and in backward a share and the rows that come home before the others.
+std::uint64_t ring_bytes(const AttentionPlan& plan, const kernels::KernelTable& table, const kernels::BlockShape& block,
+                         ExchangeKind exchange, kernels::Direction direction) {
+  const bool one_group = exchange == ExchangeKind::shared || plan.ring().size == 1;
+  const std::uint64_t slots = one_group ? 1 : 2;
+  const kernels::RowArray packed = table.packed_rows(block, direction);
+  const std::uint64_t blocks = slots * packed.bytes(block.rows);
+  if (direction == kernels::Direction::forward) return blocks;
+  const kernels::RowArray gradient = table.gradient_rows(block);
+  const std::uint64_t sums = slots + (plan.ring().size == 1 ? 0 : 1);
+  const std::int64_t left =
+      one_group ? 0 : most_rows_left_behind(plan.mask(), plan.q_layout(), plan.k_layout(), packed.granule);
+  return blocks + sums * gradient.bytes(block.rows) + gradient.bytes(left);
+}
+
+}  // namespace
+
 std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table,
                               ExchangeKind exchange, kernels::Direction direction) {
   AttentionSpec lean = spec;
@@ -172,13 +190,7 @@ std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int 
   if (plan.halo()) {
     return fixed + HaloAttention::bytes(spec, table, block.rows, plan.direct(), direction);
   }
-  const bool shared = exchange == ExchangeKind::shared;
-  const bool backward = direction == kernels::Direction::backward;
-  const std::uint64_t blocks = shared || ranks == 1 ? 1 : 2;
-  const std::uint64_t gradients = !backward ? 0 : ranks == 1 ? 1 : shared ? 2 : 3;
-  const std::uint64_t gradient_bytes =
-      checked_product({table.gradient_elements(block), static_cast<std::int64_t>(size_of(kernels::gradient_dtype(spec.dtype)))});
-  return blocks * table.packed_bytes(block, direction) + gradients * gradient_bytes + fixed;
+  return fixed + ring_bytes(plan, table, block, exchange, direction);
 }
 
 std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table) {

@@ -7,7 +7,8 @@
 
 #include "kernels/kernel_table.hpp"
 #include "runtime/engine/ring_attention.hpp"
-#include "runtime/exchange/exchange.hpp"
+#include "runtime/exchange/exchange_kind.hpp"
+#include "runtime/exchange/pass_sizes.hpp"
 #include "runtime/layout/global_plan.hpp"
 #include "runtime/layout/halo_plan.hpp"
 #include "runtime/layout/halo_rounds.hpp"
@@ -53,10 +54,12 @@ class AttentionPlan {
 
   /// What the kernels are told of this rank's queries; spans point into this plan and into `sink`.
   kernels::Problem problem(std::span<const float> sink) const;
-  kernels::BlockShape block_shape(int owner) const;
+  kernels::BlockShape block_shape(int owner) const { return block_of(k_layout_.rows(owner)); }
+  /// Of a block of which `rows` have come along.
+  kernels::BlockShape block_of(std::int64_t rows) const;
   /// Which rows of the owner's block this rank's queries see.
   BlockMask visible(int owner) const { return block_mask(mask_, q_layout_, ring_.rank, k_layout_, owner); }
-  /// Key positions of the owner's rows; empty without ALiBi, which alone reads them.
+  /// Key positions of all of the owner's rows; empty without ALiBi, which alone reads them.
   std::vector<std::int64_t> key_positions(int owner) const;
   /// Set if only needed rows travel, each once and straight from its owner: for masks that hide most of the sequence from
   /// every rank. Else whole blocks rotate. The same choice on every rank.
@@ -67,7 +70,8 @@ class AttentionPlan {
   const GlobalPlan& global() const { return global_; }
   /// What travels in one call; nothing without a halo.
   const DirectRows& direct() const { return direct_; }
-  PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction) const;
+  /// What goes around by `ring`, of as many ranks as this plan's.
+  PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction, const RingSchedule& ring) const;
 
  private:
   /// Keys that a rank's queries see, but for those of `travelling`.

@@ -3,7 +3,7 @@
 #include "runtime/engine/held_keys.hpp"
 
 #include "kernels/base/checked.hpp"
-#include "runtime/exchange/exchange.hpp"
+#include "runtime/exchange/gradient_sum.hpp"
 
 namespace annulus {
 

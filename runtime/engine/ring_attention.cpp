@@ -47,7 +47,7 @@ struct RingAttention::Impl {
 
   Communicator comm;
   Execution execution;
-  RingSchedule ring;
+  RingSchedule ring;                            ///< flat until the exchange is made
   std::uint64_t settings = 0;                   ///< hash of what all ranks agreed on
   std::unique_ptr<AttentionPlan> plan;          ///< made once the ranks agree
   const kernels::KernelTable* table = nullptr;  ///< the backend
@@ -62,12 +62,13 @@ struct RingAttention::Impl {
 };
 
 RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec spec, Execution how)
-    : comm(std::move(ranks)), execution(std::move(how)), ring{comm.rank(), comm.size()} {
+    : comm(std::move(ranks)), execution(std::move(how)), ring(comm.rank(), comm.size()) {
   const Verdict valid = verdict_of([&] {
     plan = std::make_unique<AttentionPlan>(std::move(spec), layout, ring);
     table = &kernels::kernel_table(execution.backend, plan->spec().dtype);
     if (execution.threads < 0) throw UsageError("a negative number of threads; try 1, or 0 for this rank's share");
-    settings = settings_hash(plan->spec(), layout, table->name, execution.exchange);
+    if (execution.group_size < 0) throw UsageError("groups of a negative number of ranks; try 0 for those of a node");
+    settings = settings_hash(plan->spec(), layout, table->name, execution.exchange, execution.group_size);
   });
   agree_on_settings(comm, settings, "the attention's settings", valid);
   const int share = fair_threads(comm.node());
@@ -82,9 +83,10 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
   if (table->device_bytes != nullptr) {
     check_device_room(comm, place_on_device(comm), device_bytes(agreed, layout, ring.size, *table));
   }
-  exchange = make_exchange(execution.exchange, comm, ring,
-                           attention_bytes(agreed, layout, ring.size, *table, ExchangeKind::shared, Direction::backward),
-                           &exchange_kind);
+  exchange = make_exchange(execution.exchange, comm,
+                           attention_bytes(agreed, layout, ring.size, *table, ExchangeKind::nodes, Direction::backward),
+                           &exchange_kind, execution.group_size);
+  ring = exchange->ring();
   if (plan->halo()) halo.emplace(comm, *plan, *table, resources(), execution.timeline);
 }
 
@@ -95,7 +97,7 @@ void RingAttention::Impl::begin(Direction direction, const Call& call) {
   const Verdict valid = verdict_of([&] { check_call(plan->spec(), plan->q_rows(), plan->k_rows(), call); });
   agree_on_settings(comm, call_hash(settings, direction, calls++), "which call comes next", valid);
   pairs = 0;
-  if (!halo) exchange->begin(plan->sizes(*table, direction));
+  if (!halo) exchange->begin(plan->sizes(*table, direction, ring));
 }
 
 /// Collective. What a rank does alone before anything travels: if it fails on one, no rank goes on.
@@ -113,7 +115,8 @@ void RingAttention::Impl::prepare(Direction direction, const Call& call) {
   table->pack(plan->block_shape(ring.rank), direction, call.k, call.v, exchange->own_block(), *workers);
 }
 
-/// The ring. At `step` this rank attends to the keys born on ring.owner_at(step), while they already travel on.
+/// The ring. At `step` this rank attends to the keys born on ring.owner_at(step), while those that others still see
+/// already travel on.
 template <class Attend>
 void RingAttention::Impl::rotate(Attend&& attend) {
   for (int step = 0; step < ring.size; ++step) {
@@ -124,8 +127,10 @@ void RingAttention::Impl::rotate(Attend&& attend) {
     {
       const Timed span(execution.timeline, Activity::compute, "block of rank", owner);
       const BlockMask mask = plan->visible(owner);
-      const std::vector<std::int64_t> positions = plan->key_positions(owner);
-      attend(step, kernels::Block{plan->block_shape(owner), exchange->block(step), positions}, mask);
+      const kernels::BlockShape shape = plan->block_of(exchange->rows(step));
+      std::vector<std::int64_t> positions = plan->key_positions(owner);
+      if (!positions.empty()) positions.resize(static_cast<std::size_t>(shape.rows));
+      attend(step, kernels::Block{shape, exchange->block(step), positions}, mask);
       pairs += mask.pairs;
     }
     {

@@ -49,6 +49,7 @@ struct Execution {
   std::function<void(int step, int steps)> on_step{};  ///< called on this rank after each ring step; may be empty
   void* stream = nullptr;                       ///< a cudaStream_t, read only for tensors on a device
   Timeline* timeline = nullptr;                 ///< notes what this rank does when, if any; outlives what uses it
+  int group_size = 0;                           ///< ranks that read blocks in place with exchange nodes; 0: all of a node
 };
 
 /// Tensors lie in host memory, or with backend cuda each in host or in device memory: inputs are then ready on
@@ -103,7 +104,7 @@ class RingAttention {
   const Layout& q_layout() const;
   const Layout& k_layout() const;
   std::string_view backend() const;   ///< resolved name
-  ExchangeKind exchange() const;      ///< resolved: shared or messages
+  ExchangeKind exchange() const;      ///< resolved: shared, nodes or messages
   int threads() const;                ///< resolved
 
   /// out = softmax(scores) v over the whole sequence; see kernels/contract/attention.hpp for the formulas.

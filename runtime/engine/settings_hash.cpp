@@ -36,7 +36,7 @@ class Words {
 }  // namespace
 
 std::uint64_t settings_hash(const AttentionSpec& spec, LayoutSpec layout, std::string_view backend,
-                            ExchangeKind exchange) {
+                            ExchangeKind exchange, int group_size) {
   Words words;
   for (const std::int64_t extent : {spec.batch, spec.seq_q, spec.seq_k, spec.heads, spec.kv_heads, spec.head_dim}) {
     words.add(extent);
@@ -57,6 +57,7 @@ std::uint64_t settings_hash(const AttentionSpec& spec, LayoutSpec layout, std::s
   words.add(layout.stripe);
   words.add_all(backend);
   words.add(static_cast<std::int64_t>(exchange));
+  words.add(std::int64_t{group_size});
   return words.hash();
 }
 

@@ -11,7 +11,7 @@ namespace annulus {
 
 /// Hash (xxh64) of a spec, its layout, the backend and the exchange asked for. Threads and callbacks may differ by rank.
 std::uint64_t settings_hash(const AttentionSpec& spec, LayoutSpec layout, std::string_view backend,
-                            ExchangeKind exchange);
+                            ExchangeKind exchange, int group_size);
 
 /// The hash that opens a call: the settings, the direction and how many calls came before.
 std::uint64_t call_hash(std::uint64_t settings, kernels::Direction direction, std::uint64_t calls);

@@ -1,4 +1,4 @@
-/// Choosing an exchange, and the addition of gradients that all of them share.
+/// Choosing an exchange, and its passes.
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/exchange/exchange.hpp"
 
@@ -7,49 +7,50 @@
 #include <utility>
 
 #include "kernels/base/error.hpp"
+#include "runtime/comm/agreement.hpp"
 #include "runtime/comm/shared_window.hpp"
-#include "runtime/exchange/message_exchange.hpp"
-#include "runtime/exchange/shared_exchange.hpp"
+#include "runtime/exchange/groups.hpp"
 
 namespace annulus {
 namespace {
 
-constexpr std::array<std::pair<ExchangeKind, std::string_view>, 4> names{{{ExchangeKind::automatic, "auto"},
+constexpr std::array<std::pair<ExchangeKind, std::string_view>, 5> names{{{ExchangeKind::automatic, "auto"},
                                                                          {ExchangeKind::shared, "shared"},
+                                                                         {ExchangeKind::nodes, "nodes"},
                                                                          {ExchangeKind::messages, "messages"},
                                                                          {ExchangeKind::device, "device"}}};
 
-template <class T>
-void add(std::byte* to, const std::byte* from, std::int64_t elements) {
-  T* sum = reinterpret_cast<T*>(to);
-  const T* term = reinterpret_cast<const T*>(from);
-  for (std::int64_t i = 0; i < elements; ++i) sum[i] += term[i];
-}
-
-/// Collective: room on the fullest node view for the blocks of all ranks.
-bool room_for_all(const Communicator& comm, std::uint64_t bytes_per_rank) {
+/// Collective: room on every node for the blocks of its ranks.
+bool room_on_nodes(const Communicator& comm, std::uint64_t bytes_per_rank) {
+  const Communicator node = comm.node();
   std::array<std::uint64_t, 1> needed{bytes_per_rank};
   std::array<std::uint64_t, 1> free{shared_memory_free()};
-  comm.sum(needed);
-  comm.min(free);
-  return needed[0] <= free[0];
+  node.sum(needed);
+  node.min(free);
+  std::array<std::uint64_t, 1> lacking{needed[0] > free[0] ? 1U : 0U};
+  comm.max(lacking);
+  return lacking[0] == 0;
 }
 
-ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, std::uint64_t bytes_per_rank) {
+/// What the ranks can have: shared on one node, nodes on several of one size, messages always.
+ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups& groups, std::uint64_t bytes_per_rank) {
   if (wanted == ExchangeKind::messages) return wanted;
   if (wanted == ExchangeKind::device) {
     throw UsageError("--exchange device is not supported yet (blocks travel in host memory, also with --backend cuda); "
-                     "try auto, shared or messages");
+                     "try auto, shared, nodes or messages");
   }
-  std::array<std::uint64_t, 1> elsewhere{comm.node().size() == comm.size() ? 0U : 1U};
-  comm.max(elsewhere);
-  if (elsewhere[0] == 0 && (wanted == ExchangeKind::shared || room_for_all(comm, bytes_per_rank))) {
-    return ExchangeKind::shared;
+  const bool one_node = groups.group_size == comm.size();
+  if (wanted == ExchangeKind::shared && !one_node) {
+    throw UsageError("--exchange shared needs all ranks on one node (blocks are read in place); try auto, nodes or messages");
   }
-  if (wanted == ExchangeKind::shared) {
-    throw UsageError("--exchange shared needs all ranks on one node (blocks are read in place); try auto or messages");
+  if (wanted == ExchangeKind::nodes && groups.group_size == 0) {
+    throw UsageError("--exchange nodes needs as many ranks on every node (each sends to its counterpart on the next); "
+                     "try auto or messages");
   }
-  return ExchangeKind::messages;
+  if (wanted != ExchangeKind::automatic) return wanted;
+  const bool in_groups = groups.group_size > 1 || one_node;
+  if (!in_groups || !room_on_nodes(comm, bytes_per_rank)) return ExchangeKind::messages;
+  return one_node ? ExchangeKind::shared : ExchangeKind::nodes;
 }
 
 }  // namespace
@@ -65,15 +66,35 @@ std::optional<ExchangeKind> parse_exchange(std::string_view word) {
   return std::nullopt;
 }
 
-std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, RingSchedule ring,
-                                        std::uint64_t bytes_per_rank, ExchangeKind* resolved) {
-  *resolved = resolve(wanted, comm, bytes_per_rank);
-  if (*resolved == ExchangeKind::shared) return std::make_unique<SharedExchange>(comm, ring);
-  return std::make_unique<MessageExchange>(comm, ring);
+std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, std::uint64_t bytes_per_rank,
+                                        ExchangeKind* resolved, int group_size) {
+  Groups groups = find_groups(comm, wanted == ExchangeKind::nodes ? group_size : 0);
+  *resolved = resolve(wanted, comm, groups, bytes_per_rank);
+  if (*resolved == ExchangeKind::messages) {
+    return std::make_unique<Exchange>(comm, comm.split(comm.rank()), RingSchedule(comm.rank(), comm.size()));
+  }
+  RingSchedule ring(comm.rank(), std::move(groups.by_group), groups.group_size);
+  Communicator group = comm.split(ring.rank_at(ring.group(), 0));
+  return std::make_unique<Exchange>(comm, std::move(group), std::move(ring));
 }
 
-void add_gradients(DType dtype, std::byte* to, const std::byte* from, std::int64_t elements) {
-  dtype == DType::f64 ? add<double>(to, from, elements) : add<float>(to, from, elements);
+void Exchange::begin(PassSizes sizes) {
+  traffic_ = {};
+  sizes_ = std::move(sizes);
+  together(comm_, [&] {
+    blocks_.begin(sizes_);
+    if (sizes_.backward()) gradients_.begin(sizes_);
+  });
+}
+
+void Exchange::open() {
+  blocks_.open();
+  if (sizes_.backward()) gradients_.open();
+}
+
+void Exchange::poll() {
+  blocks_.poll();
+  if (sizes_.backward()) gradients_.poll();
 }
 
 }  // namespace annulus

@@ -5,78 +5,74 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
-#include "kernels/base/dtype.hpp"
+#include "kernels/base/buffer.hpp"
 #include "runtime/comm/communicator.hpp"
+#include "runtime/exchange/block_travel.hpp"
 #include "runtime/exchange/exchange_kind.hpp"
+#include "runtime/exchange/gradient_travel.hpp"
+#include "runtime/exchange/pass_sizes.hpp"
+#include "runtime/exchange/traffic.hpp"
 #include "runtime/layout/ring_schedule.hpp"
 
 namespace annulus {
 
-/// What one call moves, by owner: known to every rank from the layout alone.
-struct PassSizes {
-  std::vector<std::uint64_t> block_bytes;
-  std::vector<std::int64_t> gradient_elements;  ///< empty in a forward pass
-  DType gradient_dtype = DType::f32;
-
-  std::uint64_t gradient_bytes(int owner) const {
-    if (gradient_elements.empty()) return 0;
-    return static_cast<std::uint64_t>(gradient_elements[static_cast<std::size_t>(owner)]) * size_of(gradient_dtype);
-  }
-};
-
-/// What one call cost this rank.
-struct Traffic {
-  std::uint64_t messages = 0;
-  std::uint64_t bytes = 0;
-  double exposed_seconds = 0;  ///< spent waiting
-};
-
 /// One pass: begin -> pack into own_block() -> open -> per step {start, attend to block(step), finish} and, in backward,
-/// {write share(step), add_share} -> home(). Both ways give identical bits: gradients of one owner are added up in the
-/// order of the ring (owner, owner - 1, ...), whatever the timing.
+/// {write share(step), add_share} -> home(). Bits depend on the order of the ring alone: gradients of one owner are added
+/// up in the order in which ranks meet its block, whatever the timing; the flat ring and one group have the same order.
 class Exchange {
  public:
-  virtual ~Exchange() = default;
+  /// `comm` outlives this; `group`: this rank's group of the ring.
+  Exchange(const Communicator& comm, Communicator group, RingSchedule ring)
+      : comm_(comm), group_(std::move(group)), ring_(std::move(ring)) {}
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  const RingSchedule& ring() const { return ring_; }
 
   /// Collective. Makes room for a pass (throws the same ResourceError on all ranks) once the last one is read.
-  virtual void begin(PassSizes sizes) = 0;
+  void begin(PassSizes sizes);
   /// Where this rank packs its own block, between begin and open. 64-byte aligned.
-  virtual std::byte* own_block() = 0;
+  std::byte* own_block() { return blocks_.own(); }
   /// Call on every rank after all ranks have packed and agreed. Local.
-  virtual void open() = 0;
+  void open();
 
-  /// The block in hand sets out for the previous rank, the next one for here. Nothing at the last step. Local.
-  virtual void start(int step) = 0;
-  /// The packed block of owner_at(step), valid until finish(step).
-  virtual const std::byte* block(int step) = 0;
-  /// Waits until the next block is here.
-  virtual void finish(int step) = 0;
+  /// Where a hop begins, the block this rank holds sets out for the group before, the next one for here. Local.
+  void start(int step) { blocks_.start(step); }
+  /// Rows of owner_at(step) that have come along: its first ones.
+  std::int64_t rows(int step) const { return sizes_.travel.at_step[static_cast<std::size_t>(step)]; }
+  /// The packed block of these rows, valid until finish(step).
+  const std::byte* block(int step) const { return blocks_.at(step); }
+  /// Where a hop ends, waits until the next blocks are here.
+  void finish(int step) { blocks_.finish(step); }
 
-  /// Where this rank writes its share of the gradients of owner_at(step).
-  virtual std::byte* share(int step) = 0;
-  /// Adds the share to the owner's sum, in ring order. `empty`: this rank saw nothing of the block, share is not read.
-  virtual void add_share(int step, bool empty) = 0;
+  /// Where this rank writes its share of the gradients of owner_at(step), of as many rows.
+  std::byte* share(int step) const { return gradients_.share(step); }
+  /// Adds the share to the owner's sum. `empty`: this rank saw nothing of the block, share is not read.
+  void add_share(int step, bool empty) { gradients_.add(step, empty); }
   /// The summed gradients of this rank's own block, after the last step. Waits for the last rank that adds to them.
-  virtual const std::byte* home() = 0;
+  const std::byte* home() { return gradients_.home(); }
 
   /// Moves pending messages on; called from inside the kernels. Local.
-  virtual void poll() = 0;
+  void poll();
 
   const Traffic& traffic() const { return traffic_; }
 
- protected:
+ private:
+  const Communicator& comm_;
+  Communicator group_;
+  RingSchedule ring_;
   Traffic traffic_;
+  PassSizes sizes_;
+  BlockTravel blocks_{comm_, group_, ring_, traffic_};
+  GradientTravel gradients_{comm_, group_, ring_, traffic_};
 };
 
-/// Collective. `wanted` automatic: shared if all ranks share memory and it has room for `bytes_per_rank`, else messages.
-/// Throws the same error on all ranks: UsageError for shared across nodes and for device (not built), ResourceError for
-/// shared without room.
-std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, RingSchedule ring,
-                                        std::uint64_t bytes_per_rank, ExchangeKind* resolved);
-
-/// to[i] += from[i] for `elements` of type f32 or f64.
-void add_gradients(DType dtype, std::byte* to, const std::byte* from, std::int64_t elements);
+/// Collective. `wanted` automatic: shared if all ranks share memory and it has room for `bytes_per_rank`, nodes if as many
+/// do on each of several nodes, else messages. `group_size` (0: all ranks of a node) is read by nodes alone. Throws the same
+/// error on all ranks: UsageError for shared across nodes, nodes of several sizes and device (not built), ResourceError for
+/// shared and nodes without room.
+std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, std::uint64_t bytes_per_rank,
+                                        ExchangeKind* resolved, int group_size = 0);
 
 }  // namespace annulus

@@ -1,6 +1,7 @@
 /// Staging of rows and their transfers: receives are posted before the first send.
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/exchange/halo_exchange.hpp"
+#include "runtime/exchange/gradient_sum.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -10,7 +10,7 @@
 #include "kernels/base/buffer.hpp"
 #include "kernels/base/view.hpp"
 #include "runtime/comm/transfer.hpp"
-#include "runtime/exchange/exchange.hpp"
+#include "runtime/exchange/traffic.hpp"
 #include "runtime/layout/halo_plan.hpp"
 
 namespace annulus {

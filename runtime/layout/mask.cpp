@@ -104,6 +104,11 @@ PosSpan Mask::base_keys(std::int64_t i, PosSpan document) const {
   return {document.begin, std::max(end, document.begin)};
 }
 
+std::int64_t Mask::keys_end(std::int64_t q) const {
+  const std::int64_t i = key_position(q);
+  return std::max<std::int64_t>(base_keys(i, document(i)).end, 0);
+}
+
 /// Window and chunk, not cut to base. Contains i, and both ends grow with i.
 PosSpan Mask::local_keys(std::int64_t i, PosSpan document) const {
   const auto [left, right] = sizes_.window_size;

@@ -86,6 +86,8 @@ class Mask {
 
   /// The keys that query `q` in [0, seq_q) sees.
   VisibleKeys visible_keys(std::int64_t q) const;
+  /// No query up to `q` in [0, seq_q) sees keys from here on. With windows and chunks that look ahead it may be less tight.
+  std::int64_t keys_end(std::int64_t q) const;
   /// Number of visible (query, key) pairs: 2 * 2 * head_dim flops each and head forward. Where sinks, global tokens, a
   /// stride, or a window and chunks meet, it takes a step per query (20 ns each), else one per document.
   std::int64_t visible_pairs() const;

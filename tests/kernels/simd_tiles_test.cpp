@@ -167,7 +167,7 @@ void check_pack(DType dtype, Direction direction, std::int64_t rows, std::int64_
   const auto positions = all_positions(rows);
   const Tensor k = random_tensor(dtype, 1, Role::k, 2, positions, 3, head_dim);
   const Tensor v = random_tensor(dtype, 1, Role::v, 2, positions, 3, head_dim);
-  Buffer<std::byte> packed(static_cast<std::int64_t>(kernels::simd::packed_bytes(shape, direction, pair)));
+  Buffer<std::byte> packed(static_cast<std::int64_t>(kernels::simd::packed_rows(shape, direction, pair).bytes(shape.rows)));
   std::fill_n(packed.data(), packed.size(), std::byte{0xff});
   Workers workers(2);
   kernels::simd::pack(shape, direction, pair, k.view(), v.view(), packed.data(), workers);

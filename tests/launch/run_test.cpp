@@ -65,14 +65,17 @@ TEST(Run, ReportsEveryFieldOfTheContract) {
   EXPECT_EQ(json.at("digest").get<std::string>().size(), 16U);
   EXPECT_EQ(json.at("gradient_digest").get<std::string>().size(), 16U);
   ASSERT_EQ(json.at("layers").size(), 4U);
-  // Two hops of three ranks: a block each in forward; in backward also the gradients, which take a third hop home.
+  // Two hops of three ranks: a block each in forward; in backward also the gradients, which take a third hop home, and rank 1's
+  // high chunk, which nobody sees any more, comes straight home from rank 0.
   const double pairs = 700.0 * 701 / 2;
   for (const Json& layer : json.at("layers")) {
     const bool forward = layer.at("direction") == "forward";
     EXPECT_EQ(layer.at("kind"), "global");
     EXPECT_TRUE(layer.at("window").is_null());
-    EXPECT_EQ(layer.at("messages"), forward ? 6 : 15);
-    EXPECT_GE(layer.at("bytes_sent").get<std::int64_t>(), 2 * 2 * 700 * 2 * 16 * 4) << "k and v, two hops";
+    EXPECT_EQ(layer.at("messages"), forward ? 6 : 16);
+    const std::int64_t whole = 2 * 2 * 700 * 2 * 16 * 4;  // k and v, two hops
+    EXPECT_GE(layer.at("bytes_sent").get<std::int64_t>(), whole * 3 / 4) << "a quarter need not travel";
+    EXPECT_LT(layer.at("bytes_sent").get<std::int64_t>(), forward ? whole : 3 * whole) << "forward or not";
     EXPECT_DOUBLE_EQ(layer.at("flops").get<double>(), (forward ? 4 : 10) * pairs * 2 * 16);
     EXPECT_GT(layer.at("seconds").get<double>(), 0);
     EXPECT_GE(layer.at("exposed_comm_seconds").get<double>(), 0);

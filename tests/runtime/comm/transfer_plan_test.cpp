@@ -24,5 +24,21 @@ TEST(TransferPlan, CoversEverySizeInOrderWithCountsThatFitAnInt) {
   }
 }
 
+TEST(TransferPlan, BytesThatLieApartTravelInPiecesOfTheSameSizes) {
+  const std::uint64_t piece = transfer_piece_bytes;
+  const std::vector<kernels::ByteRun> runs{{7, piece - 3}, {piece * 2, 0}, {piece * 3, 2 * piece + 10}};
+  const auto pieces = plan_transfer(runs);
+  const auto whole = plan_transfer(piece * 3 + 7);
+  ASSERT_EQ(pieces.size(), whole.size());
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    std::uint64_t bytes = 0;
+    for (const kernels::ByteRun& run : pieces[i]) bytes += run.bytes;
+    EXPECT_EQ(bytes, static_cast<std::uint64_t>(whole[i].count)) << i;
+  }
+  EXPECT_EQ(pieces[0], (TransferRuns{{7, piece - 3}, {piece * 3, 3}}));
+  EXPECT_EQ(pieces[1], (TransferRuns{{piece * 3 + 3, piece}}));
+  EXPECT_TRUE(plan_transfer(std::span<const kernels::ByteRun>{}).empty());
+}
+
 }  // namespace
 }  // namespace annulus

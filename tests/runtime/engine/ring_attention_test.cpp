@@ -15,8 +15,6 @@ namespace annulus::test {
 namespace {
 
 constexpr std::array layouts{LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped};
-constexpr std::array exchanges{ExchangeKind::messages, ExchangeKind::shared};
-
 int world_rank() {
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -33,6 +31,27 @@ std::uint64_t shared_seed() {
   unsigned seed = std::random_device{}();
   MPI_Bcast(&seed, 1, MPI_UNSIGNED, 0, MPI_COMM_WORLD);
   return seed;
+}
+
+int node_size() {
+  MPI_Comm node = MPI_COMM_NULL;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  int size = 0;
+  MPI_Comm_size(node, &size);
+  MPI_Comm_free(&node);
+  return size;
+}
+/// Sizes of groups that the ranks can form.
+std::vector<int> group_sizes() {
+  std::vector<int> sizes;
+  for (int size = 1; size <= node_size(); ++size) {
+    if (node_size() % size == 0) sizes.push_back(size);
+  }
+  return sizes;
+}
+/// Blocks by messages, and read in place by as many ranks as can.
+std::array<ExchangeKind, 2> exchanges() {
+  return {ExchangeKind::messages, node_size() == world_size() ? ExchangeKind::shared : ExchangeKind::nodes};
 }
 
 RingCase small_case(std::int64_t seq_q, std::int64_t seq_k, bool causal) {
@@ -65,12 +84,46 @@ TEST(RingAttention, EqualsTheOracleForEveryLayoutMaskAndExchangeWithTheSameBits)
   }
 }
 
+TEST(RingAttention, GroupsOfRanksObeyTheLawAndTheSmallestAndLargestHaveTheBitsOfTheFlatRing) {
+  for (const bool causal : {false, true}) {
+    RingCase test = small_case(257, 190, causal);
+    test.spec.kv_heads = 2;
+    test.spec.alibi_slopes = {0.05F, 0.25F};
+    test.layout.kind = LayoutKind::zigzag;
+    test.execution.exchange = ExchangeKind::messages;
+    const RingResult flat = run_ring(MPI_COMM_WORLD, test);
+    test.execution.exchange = ExchangeKind::nodes;
+    for (const int size : group_sizes()) {
+      test.execution.group_size = size;
+      const RingResult grouped = expect_law(test);
+      const bool flat_order = size == 1 || size == world_size();
+      EXPECT_TRUE(!flat_order || same_bits(grouped, flat)) << "groups of " << size;
+    }
+  }
+}
+
+TEST(RingAttention, OnlyWhatIsStillSeenTravelsInCausalZigzag) {
+  const int ranks = world_size();
+  RingCase test = small_case(ranks * 64, ranks * 64, true);  // chunks of 32 keys: as many as a granule
+  test.layout.kind = LayoutKind::zigzag;
+  test.execution.exchange = ExchangeKind::messages;
+  std::array<std::uint64_t, 2> sent{};
+  for (const bool causal : {false, true}) {
+    test.spec.mask.causal = causal;
+    const RingResult result = run_ring(MPI_COMM_WORLD, test);
+    std::uint64_t bytes = result.forward.bytes_sent;
+    MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD);
+    sent[causal ? 1 : 0] = bytes;
+  }
+  EXPECT_EQ(sent[1] * 4, sent[0] * 3);
+}
+
 TEST(RingAttention, TakesAnyLengthAlsoShorterThanTheRing) {
   for (const bool causal : {false, true}) {
     for (const auto& [seq_q, seq_k] : {std::pair{1, 1}, {3, 3}, {7, 8}, {13, 64}, {64, 13}, {5, 1}, {16, 16}}) {
       RingCase test = small_case(seq_q, seq_k, causal);
       test.layout.kind = layouts[static_cast<std::size_t>(seq_q) % 3];
-      test.execution.exchange = exchanges[static_cast<std::size_t>(seq_k) % 2];
+      test.execution.exchange = exchanges()[static_cast<std::size_t>(seq_k) % 2];
       expect_law(test);
     }
   }
@@ -143,7 +196,7 @@ TEST(RingAttention, SharesKvHeadsInGroups) {
 }
 
 TEST(RingAttention, CarriesEveryScoreFeatureAndBatchesRoundTheRing) {
-  for (const ExchangeKind exchange : exchanges) {
+  for (const ExchangeKind exchange : exchanges()) {
     RingCase test = small_case(61, 75, true);
     test.spec.batch = 2;
     test.spec.softcap = 3;
@@ -193,7 +246,10 @@ TEST(RingAttention, RandomShapesObeyTheLaw) {
     // dsink sums dout.out over all rows: a 16-bit out would show its own rounding there, not the ring's error.
     if (test.spec.sink) test.out_dtype = DType::f32;
     test.layout = {layouts[static_cast<std::size_t>(below(3))], 1 + below(9)};
-    test.execution.exchange = exchanges[static_cast<std::size_t>(below(2))];
+    const std::vector<int> sizes = group_sizes();
+    const auto way = static_cast<std::size_t>(below(3));
+    test.execution.exchange = way < 2 ? exchanges()[way] : ExchangeKind::nodes;
+    if (way == 2) test.execution.group_size = sizes[static_cast<std::size_t>(below(sizes.size()))];
     test.execution.threads = 1 + static_cast<int>(below(3));
     expect_law(test);
   }
@@ -201,10 +257,11 @@ TEST(RingAttention, RandomShapesObeyTheLaw) {
 
 TEST(RingAttention, RepeatsItsBitsWhateverTheTiming) {
   std::mt19937 jitter(static_cast<unsigned>(world_rank()) + std::random_device{}());
-  for (const ExchangeKind exchange : exchanges) {
+  for (const ExchangeKind exchange : {exchanges()[0], exchanges()[1], ExchangeKind::nodes}) {
     RingCase test = small_case(90, 90, true);
     test.layout.kind = LayoutKind::zigzag;
     test.execution.exchange = exchange;
+    if (exchange == ExchangeKind::nodes) test.execution.group_size = group_sizes()[group_sizes().size() / 2];
     test.execution.threads = 2;
     const RingResult first = run_ring(MPI_COMM_WORLD, test);
     test.execution.on_step = [&](int, int) { usleep(static_cast<useconds_t>(jitter() % 3000)); };

@@ -131,6 +131,7 @@ std::string RingCase::describe() const {
          std::string(name(spec.dtype)) + " " + Mask(spec.mask, spec.seq_q, spec.seq_k).describe() + ", " +
          std::string(name(layout.kind)) + "/" +
          std::to_string(layout.stripe) + ", " + execution.backend + ", " + std::string(name(execution.exchange)) +
+         (execution.group_size > 0 ? " in groups of " + std::to_string(execution.group_size) : "") +
          (spec.softcap > 0 ? ", softcap" : "") + (spec.alibi_slopes.empty() ? "" : ", alibi") +
          (spec.sink ? ", sink" : "") + ", seed " + std::to_string(seed);
 }

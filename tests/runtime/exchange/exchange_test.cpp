@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <cstring>
 #include <random>
 
 #include "kernels/base/error.hpp"
@@ -28,31 +28,54 @@ class Jitter {
   unsigned longest_;
 };
 
-PassSizes uneven_sizes(int ranks) {
-  PassSizes sizes;
-  for (int owner = 0; owner < ranks; ++owner) {
-    sizes.block_bytes.push_back(static_cast<std::uint64_t>(owner % 3) * 40000);  // owner 0, 3, ... have nothing
-    sizes.gradient_elements.push_back(owner % 3 * 10000);
+/// Blocks of two heads, in granules of four rows: owner 0, 3, ... have none. From the second hop on only part of a block
+/// travels, from the third one row less than half of that.
+struct Blocks {
+  static std::int64_t all(int owner) { return owner % 3 * 500; }
+  static std::int64_t rows(int owner, int hop) {
+    return hop == 0 ? all(owner) : hop == 1 ? all(owner) - owner % 2 * (all(owner) / 16 * 4) : all(owner) / 8 * 4;
   }
-  return sizes;
+};
+constexpr std::int64_t width = 10;  // gradients of a row of K or V
+
+PassSizes sizes_for(const RingSchedule& ring) {
+  return {.rows = Blocks::all(ring.rank),
+          .travel = travel_plan(ring, Blocks::rows),
+          .block = {.heads = 2, .k_bytes = 16, .v_bytes = 24, .granule = 4},
+          .gradient = {.heads = 2, .k_bytes = 4 * width, .v_bytes = 4 * width}};
 }
 
+/// What owners write to their blocks and ranks to their shares, by (head, K or V, row): whoever confuses rows is found out.
+std::byte block_value(int owner, std::int64_t part, std::int64_t row) {
+  return static_cast<std::byte>(owner * 71 + part * 13 + row * 7 + 1);
+}
 /// A share whose sum depends on the order of addition.
-float share_value(int rank, int owner, std::int64_t i) {
-  return std::sin(static_cast<float>(rank * 31 + owner * 17 + i % 97)) * std::pow(10.0F, static_cast<float>(rank % 5));
+float share_value(int rank, int owner, std::int64_t part, std::int64_t row) {
+  return std::sin(static_cast<float>(rank * 31 + owner * 17 + part * 5 + row)) * std::pow(10.0F, static_cast<float>(rank % 5));
 }
+bool sees_nothing(int rank, int owner) { return (owner + rank) % 4 == 3; }
 
-void expect_block(const std::byte* block, std::uint64_t bytes, int owner) {
-  for (std::uint64_t i = 0; i < bytes; ++i) ASSERT_EQ(block[i], static_cast<std::byte>(owner + 1)) << "byte " << i;
+/// Calls visit(part, row, offset) for every row of an array of `rows`.
+template <class Visit>
+void each_row(const kernels::RowArray& array, std::int64_t rows, Visit&& visit) {
+  std::int64_t offset = 0;
+  for (std::int64_t part = 0; part < 2 * array.heads; ++part) {
+    const std::int64_t bytes = part % 2 == 0 ? array.k_bytes : array.v_bytes;
+    for (std::int64_t row = 0; row < rows; ++row) visit(part, row, offset + row * bytes);
+    offset += round_up(rows, array.granule) * bytes;
+  }
 }
 
 /// One pass; returns this rank's summed gradients.
-std::vector<float> run_pass(Exchange& exchange, const Communicator& comm, const PassSizes& sizes, Jitter jitter) {
-  const RingSchedule ring{comm.rank(), comm.size()};
-  const auto own = static_cast<std::size_t>(ring.rank);
+std::vector<float> run_pass(Exchange& exchange, const Communicator& comm, Jitter jitter) {
+  const RingSchedule& ring = exchange.ring();
+  const PassSizes sizes = sizes_for(ring);
   exchange.begin(sizes);
   jitter();
-  std::memset(exchange.own_block(), ring.rank + 1, sizes.block_bytes[own]);
+  std::byte* const own = exchange.own_block();
+  each_row(sizes.block, sizes.rows, [&](std::int64_t part, std::int64_t row, std::int64_t offset) {
+    own[offset] = block_value(ring.rank, part, row);
+  });
   comm.barrier();
   exchange.open();
   for (int step = 0; step < ring.size; ++step) {
@@ -60,79 +83,123 @@ std::vector<float> run_pass(Exchange& exchange, const Communicator& comm, const 
     jitter();
     exchange.start(step);
     jitter();
-    expect_block(exchange.block(step), sizes.block_bytes[static_cast<std::size_t>(owner)], owner);
+    EXPECT_EQ(exchange.rows(step), Blocks::rows(owner, ring.hop_of(step)));
+    std::int64_t wrong = 0;
+    each_row(sizes.block, exchange.rows(step), [&](std::int64_t part, std::int64_t row, std::int64_t offset) {
+      wrong += exchange.block(step)[offset] != block_value(owner, part, row);
+    });
+    EXPECT_EQ(wrong, 0) << "rows of the block of rank " << owner << " at step " << step;
     exchange.poll();
-    const bool empty = (owner + ring.rank) % 4 == 3;
-    auto* share = reinterpret_cast<float*>(exchange.share(step));
-    for (std::int64_t i = 0; !empty && i < sizes.gradient_elements[static_cast<std::size_t>(owner)]; ++i) {
-      share[i] = share_value(ring.rank, owner, i);
+    const bool empty = sees_nothing(ring.rank, owner);
+    if (!empty) {
+      auto* const share = reinterpret_cast<float*>(exchange.share(step));
+      each_row(sizes.gradient, exchange.rows(step), [&](std::int64_t part, std::int64_t row, std::int64_t offset) {
+        std::fill_n(share + offset / 4, width, share_value(ring.rank, owner, part, row));
+      });
     }
     exchange.add_share(step, empty);
     jitter();
     exchange.finish(step);
   }
-  const auto* home = reinterpret_cast<const float*>(exchange.home());
-  return {home, home + sizes.gradient_elements[own]};
+  const auto* const home = reinterpret_cast<const float*>(exchange.home());
+  return {home, home + sizes.gradient.bytes(sizes.rows) / 4};
 }
 
-/// The sum in ring order: the owner first, then owner - 1, owner - 2, ...
-std::vector<float> expected_sum(int owner, int ranks, std::int64_t elements) {
-  std::vector<float> sum(static_cast<std::size_t>(elements), 0.0F);
-  for (int step = 0; step < ranks; ++step) {
-    const int rank = (owner + ranks - step) % ranks;
-    if ((owner + rank) % 4 == 3) continue;
-    for (std::int64_t i = 0; i < elements; ++i) sum[static_cast<std::size_t>(i)] += share_value(rank, owner, i);
+/// The sum in the order in which ranks meet the owner's block: its group first, the owner before those below it.
+std::vector<float> expected_sum(const RingSchedule& ring) {
+  const PassSizes sizes = sizes_for(ring);
+  std::vector<float> sum(sizes.gradient.bytes(sizes.rows) / 4, 0.0F);
+  for (int hop = 0; hop < ring.groups(); ++hop) {
+    const int group = (ring.group() + ring.groups() - hop) % ring.groups();
+    for (int turn = 0; turn < ring.group_size; ++turn) {
+      const int rank = ring.rank_at(group, (ring.member() + ring.group_size - turn) % ring.group_size);
+      if (sees_nothing(rank, ring.rank)) continue;
+      each_row(sizes.gradient, sizes.rows, [&](std::int64_t part, std::int64_t row, std::int64_t offset) {
+        if (row >= Blocks::rows(ring.rank, hop)) return;
+        for (std::int64_t i = 0; i < width; ++i) {
+          sum[static_cast<std::size_t>(offset / 4 + i)] += share_value(rank, ring.rank, part, row);
+        }
+      });
+    }
   }
   return sum;
 }
 
-class ExchangeTest : public testing::TestWithParam<ExchangeKind> {};
+/// An exchange by name, and with groups of two or three where the ranks can form them.
+struct Way {
+  ExchangeKind kind;
+  int group_size = 0;
+};
 
-TEST_P(ExchangeTest, DeliversEveryBlockAndSumsGradientsInRingOrderWhateverTheTiming) {
-  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
-  const PassSizes sizes = uneven_sizes(comm.size());
-  ExchangeKind resolved{};
-  const auto exchange = make_exchange(GetParam(), comm, {comm.rank(), comm.size()}, 1 << 20, &resolved);
-  EXPECT_EQ(resolved, GetParam());
-  const std::int64_t elements = sizes.gradient_elements[static_cast<std::size_t>(comm.rank())];
+class ExchangeTest : public testing::TestWithParam<Way> {
+ protected:
+  void SetUp() override {
+    const int group_size = GetParam().group_size;
+    const int together = comm_.node().size();
+    if (GetParam().kind == ExchangeKind::shared && together < comm_.size()) GTEST_SKIP() << "on several nodes";
+    if (group_size > 0 && together % group_size != 0) GTEST_SKIP() << "no groups of " << group_size;
+    exchange_ = make_exchange(GetParam().kind, comm_, 1 << 20, &resolved_, group_size);
+  }
+  const Communicator comm_ = Communicator::duplicate(MPI_COMM_WORLD);
+  ExchangeKind resolved_{};
+  std::unique_ptr<Exchange> exchange_;
+};
+
+TEST_P(ExchangeTest, DeliversWhatIsStillSeenAndSumsGradientsInRingOrderWhateverTheTiming) {
+  EXPECT_EQ(resolved_, GetParam().kind);
+  EXPECT_EQ(exchange_->ring().group_size,
+            resolved_ == ExchangeKind::messages ? 1 : resolved_ == ExchangeKind::shared ? comm_.size() : GetParam().group_size);
+  const std::vector<float> expected = expected_sum(exchange_->ring());
   for (const unsigned longest_us : {0U, 0U, 5000U, 20000U}) {
-    const auto sum = run_pass(*exchange, comm, sizes, Jitter(comm.rank(), longest_us));
-    const auto expected = expected_sum(comm.rank(), comm.size(), elements);
-    EXPECT_TRUE(std::equal(sum.begin(), sum.end(), expected.begin(), expected.end()));
+    EXPECT_EQ(run_pass(*exchange_, comm_, Jitter(comm_.rank(), longest_us)), expected);
   }
 }
 
+/// Blocks and sums of all ranks together, by what Blocks says: what crosses from group to group.
 TEST_P(ExchangeTest, CountsWhatItSends) {
-  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
-  PassSizes sizes;
-  sizes.block_bytes.assign(static_cast<std::size_t>(comm.size()), 5000);
-  sizes.gradient_elements.assign(static_cast<std::size_t>(comm.size()), 100);
-  ExchangeKind resolved{};
-  const auto exchange = make_exchange(GetParam(), comm, {comm.rank(), comm.size()}, 1 << 20, &resolved);
-  run_pass(*exchange, comm, sizes, Jitter(comm.rank(), 0));
-  const auto hops = static_cast<std::uint64_t>(comm.size() - 1);
-  const std::uint64_t homing = comm.size() > 1 ? 1 : 0;
-  if (GetParam() == ExchangeKind::messages) {
-    EXPECT_EQ(exchange->traffic().messages, 2 * hops + homing);
-    EXPECT_EQ(exchange->traffic().bytes, hops * 5000 + (hops + homing) * 400);
-  } else {
-    EXPECT_EQ(exchange->traffic().messages, hops + homing);  // tokens only
-    EXPECT_EQ(exchange->traffic().bytes, hops + homing);
+  run_pass(*exchange_, comm_, Jitter(comm_.rank(), 0));
+  const RingSchedule& ring = exchange_->ring();
+  const PassSizes sizes = sizes_for(ring);
+  std::uint64_t expected = 0;
+  for (int owner = 0; owner < ring.size; ++owner) {
+    for (int hop = 0; hop < ring.groups() && ring.groups() > 1; ++hop) {
+      const std::int64_t rows = Blocks::rows(owner, hop);
+      const std::int64_t on = Blocks::rows(owner, ring.is_last_hop(hop) ? hop : hop + 1);
+      if (!ring.is_last_hop(hop)) expected += sizes.block.bytes(on);
+      expected += sizes.gradient.bytes(on) + (hop > 0 ? sizes.gradient.bytes(rows - on) : 0);
+    }
   }
+  if (ring.group_size > 1) expected += static_cast<std::uint64_t>(ring.size) * static_cast<std::uint64_t>(ring.size);  // tokens
+  std::array<std::uint64_t, 1> sent{exchange_->traffic().bytes};
+  comm_.sum(sent);
+  EXPECT_EQ(sent[0], expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ExchangeTest, testing::Values(ExchangeKind::messages, ExchangeKind::shared),
-                         [](const auto& test) { return std::string(name(test.param)); });
+INSTANTIATE_TEST_SUITE_P(All, ExchangeTest,
+                         testing::Values(Way{ExchangeKind::messages}, Way{ExchangeKind::shared}, Way{ExchangeKind::nodes, 1},
+                                         Way{ExchangeKind::nodes, 2}, Way{ExchangeKind::nodes, 3}, Way{ExchangeKind::nodes, 4}),
+                         [](const auto& test) {
+                           const int group_size = test.param.group_size;
+                           return std::string(name(test.param.kind)) + (group_size > 0 ? std::to_string(group_size) : "");
+                         });
 
 TEST(MakeExchange, ChoosesMessagesWhereSharedMemoryIsTooSmallAndRefusesWhatIsNotBuilt) {
   const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
-  const RingSchedule ring{comm.rank(), comm.size()};
   ExchangeKind resolved{};
-  make_exchange(ExchangeKind::automatic, comm, ring, std::uint64_t{1} << 50, &resolved);
+  make_exchange(ExchangeKind::automatic, comm, std::uint64_t{1} << 50, &resolved);
   EXPECT_EQ(resolved, ExchangeKind::messages);
-  make_exchange(ExchangeKind::automatic, comm, ring, 1000, &resolved);
-  EXPECT_EQ(resolved, ExchangeKind::shared);
-  EXPECT_THROW(make_exchange(ExchangeKind::device, comm, ring, 1000, &resolved), UsageError);
+  make_exchange(ExchangeKind::automatic, comm, 1000, &resolved);
+  const int together = comm.node().size();
+  const ExchangeKind best = together == comm.size() ? ExchangeKind::shared : together > 1 ? ExchangeKind::nodes : ExchangeKind::messages;
+  EXPECT_EQ(resolved, best);
+  EXPECT_THROW(make_exchange(ExchangeKind::device, comm, 1000, &resolved), UsageError);
+}
+
+TEST(MakeExchange, RefusesGroupsOfSeveralSizes) {
+  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
+  ExchangeKind resolved{};
+  if (comm.size() < 3 || comm.size() % 2 == 0) GTEST_SKIP() << "groups of two leave nobody alone";
+  EXPECT_THROW(make_exchange(ExchangeKind::nodes, comm, 1000, &resolved, 2), UsageError);
 }
 
 }  // namespace

@@ -117,10 +117,29 @@ TEST(RingSchedule, EveryRankMeetsEveryOwnerOnceAndBlocksComeFromTheNextRank) {
       std::vector<bool> met(static_cast<std::size_t>(size), false);
       for (int step = 0; step < size; ++step) {
         met[static_cast<std::size_t>(ring.owner_at(step))] = true;
-        if (ring.is_last(step)) continue;
+        if (step + 1 == size) continue;
         EXPECT_EQ(ring.owner_at(step + 1), (RingSchedule{ring.next(), size}.owner_at(step)));
       }
       EXPECT_TRUE(std::all_of(met.begin(), met.end(), [](bool once) { return once; }));
+    }
+  }
+}
+
+TEST(RingSchedule, GroupsInAnyOrderOfRanksMeetEveryOwnerWhereItsBlockIsHosted) {
+  const std::vector<int> dealt{0, 2, 4, 1, 3, 5};  // two nodes of three, ranks dealt in turn
+  for (const int group_size : {1, 2, 3, 6}) {
+    const auto ring_of = [&](int rank) { return RingSchedule(rank, dealt, group_size); };
+    for (int rank = 0; rank < 6; ++rank) {
+      const RingSchedule ring = ring_of(rank);
+      std::vector<bool> met(6, false);
+      for (int step = 0; step < 6; ++step) {
+        const int owner = ring.owner_at(step);
+        met[static_cast<std::size_t>(owner)] = true;
+        EXPECT_EQ(ring_of(owner).host_at(ring.hop_of(step)), ring.rank_at(ring.group(), ring.holder_at(step)));
+      }
+      EXPECT_TRUE(std::all_of(met.begin(), met.end(), [](bool once) { return once; }));
+      EXPECT_EQ(ring.owner_at(0), rank);
+      EXPECT_EQ(ring_of(ring.next()).prev(), rank);
     }
   }
 }

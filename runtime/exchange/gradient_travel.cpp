@@ -1,0 +1,141 @@
+/// A sum is in one place at a time, and the tokens and messages say whose turn it is there.
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/exchange/gradient_travel.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/exchange/gradient_sum.hpp"
+
+namespace annulus {
+namespace {
+
+constexpr int gradient_tag = 12;
+constexpr int token_tag = 13;
+constexpr int left_tag = 14;
+
+void grow(Buffer<std::byte>& buffer, std::uint64_t bytes) {
+  if (static_cast<std::uint64_t>(buffer.size()) < bytes) buffer = Buffer<std::byte>(static_cast<std::int64_t>(bytes));
+}
+
+}  // namespace
+
+void GradientTravel::begin(const PassSizes& pass) {
+  pass_ = &pass;
+  std::int64_t most_held = pass.rows;
+  for (int hop = 1; hop < ring_.groups(); ++hop) most_held = std::max(most_held, pass.held(ring_, hop));
+  slots_.reserve(pass.gradient.bytes(most_held));
+  if (ring_.size == 1) return;
+  grow(share_, pass.gradient.bytes(std::ranges::max(pass.travel.at_step)));
+  grow(left_, pass.gradient.bytes(pass.rows - pass.travel.own.back()));
+}
+
+/// Rows of this rank's own block that end their journey with `hop`, as they lie in left_.
+std::vector<kernels::ByteRun> GradientTravel::left_behind(int hop) const {
+  const std::vector<std::int64_t>& own = pass_->travel.own;
+  if (ring_.is_last_hop(hop)) return {};
+  const auto at = static_cast<std::size_t>(hop);
+  return pass_->gradient.runs(pass_->rows - own.back(), own[at + 1] - own.back(), own[at] - own.back());
+}
+
+void GradientTravel::open() {
+  left_in_.clear();
+  for (int hop = 1; hop < ring_.groups(); ++hop) {
+    left_in_.push_back(Transfer::receive(comm_, left_.data(), left_behind(hop), ring_.host_at(hop), left_tag));
+  }
+}
+
+void GradientTravel::add(int step, bool empty) {
+  const std::uint64_t bytes = pass_->gradient.bytes(pass_->travel.at_step[static_cast<std::size_t>(step)]);
+  await_sum(step);
+  if (step == 0 && empty) std::memset(sum_at(0), 0, bytes);
+  if (step > 0 && !empty) {
+    add_gradients(pass_->gradient_dtype, sum_at(step), share_.data(),
+                  static_cast<std::int64_t>(bytes / size_of(pass_->gradient_dtype)));
+  }
+  pass_token();
+  if (ring_.ends_hop(step)) close(ring_.hop_of(step));
+}
+
+/// Until those before this rank have added to the sum.
+void GradientTravel::await_sum(int step) {
+  if (!ring_.begins_hop(step)) return await_token();
+  const Traffic::Exposed exposed(traffic_);
+  in_.wait();
+}
+
+void GradientTravel::pass_token() {
+  if (ring_.group_size == 1) return;
+  slots_.sync();
+  token_out_.wait();
+  token_out_ = Transfer::send(group_, {&token_, 1}, (ring_.member() + ring_.group_size - 1) % ring_.group_size, token_tag);
+  traffic_.count(token_out_);
+}
+
+void GradientTravel::await_token() {
+  if (ring_.group_size == 1) return;
+  const Traffic::Exposed exposed(traffic_);
+  std::byte token{};
+  group_.receive({&token, 1}, (ring_.member() + 1) % ring_.group_size, token_tag);
+  slots_.sync();
+}
+
+/// The group is done with the sum in this rank's slot.
+void GradientTravel::close(int hop) {
+  await_token();
+  if (ring_.groups() == 1) return;
+  {
+    const Traffic::Exposed exposed(traffic_);
+    out_.wait();
+    left_out_.wait();
+  }
+  const std::byte* const sum = slots_.at(ring_.member(), hop);
+  send_on(hop, sum);
+  leave_rows(hop, sum);
+}
+
+void GradientTravel::send_on(int hop, const std::byte* sum) {
+  const TravelPlan& travel = pass_->travel;
+  const bool homing = ring_.is_last_hop(hop);
+  const std::int64_t coming = homing ? travel.own.back() : pass_->held(ring_, hop + 1);
+  const std::int64_t place = homing ? pass_->rows : coming;  // what comes home goes where it lay
+  in_ = Transfer::receive(comm_, slots_.at(ring_.member(), hop + 1), pass_->gradient.runs(place, 0, coming), ring_.next(),
+                          gradient_tag);
+  out_ = Transfer::send(comm_, sum, pass_->gradient.runs(pass_->held(ring_, hop), 0, travel.onward[static_cast<std::size_t>(hop)]),
+                        ring_.prev(), gradient_tag);
+  traffic_.count(out_);
+}
+
+void GradientTravel::leave_rows(int hop, const std::byte* sum) {
+  const std::int64_t held = pass_->held(ring_, hop);
+  const auto runs = pass_->gradient.runs(held, pass_->travel.onward[static_cast<std::size_t>(hop)], held);
+  if (hop > 0) {
+    left_out_ = Transfer::send(comm_, sum, runs, ring_.owner_at(hop * ring_.group_size), left_tag);
+    traffic_.count(left_out_);
+    return;
+  }
+  copy_runs(left_.data(), left_behind(0), sum, runs);
+}
+
+const std::byte* GradientTravel::home() {
+  const Traffic::Exposed exposed(traffic_);
+  in_.wait();
+  out_.wait();
+  left_out_.wait();
+  for (Transfer& arriving : left_in_) arriving.wait();
+  std::byte* const sum = slots_.at(ring_.member(), ring_.groups() > 1 ? ring_.groups() : 0);
+  const std::int64_t left = pass_->rows - pass_->travel.own.back();
+  copy_runs(sum, pass_->gradient.runs(pass_->rows, pass_->rows - left, pass_->rows), left_.data(),
+            pass_->gradient.runs(left, 0, left));
+  return sum;
+}
+
+void GradientTravel::poll() {
+  token_out_.test();
+  in_.test();
+  out_.test();
+  left_out_.test();
+  for (Transfer& arriving : left_in_) arriving.test();
+}
+
+}  // namespace annulus

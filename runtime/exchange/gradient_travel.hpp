@@ -1,0 +1,58 @@
+/// Sums of dK and dV on their way behind the blocks, and home.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "kernels/base/buffer.hpp"
+#include "runtime/comm/transfer.hpp"
+#include "runtime/exchange/pass_sizes.hpp"
+#include "runtime/exchange/ring_slots.hpp"
+#include "runtime/exchange/traffic.hpp"
+
+namespace annulus {
+
+/// The members of a group add to a sum in place, one after the other in the order in which they meet its block: one-byte
+/// tokens run round the group behind the adders. Then the sum follows its block to the next group. Rows that nobody further
+/// on sees leave for their owner at once, the others come home after the last group.
+class GradientTravel {
+ public:
+  /// All outlive this.
+  GradientTravel(const Communicator& comm, const Communicator& group, const RingSchedule& ring, Traffic& traffic)
+      : comm_(comm), group_(group), ring_(ring), traffic_(traffic), slots_(group, ring.groups() > 1 ? 2 : 1) {}
+
+  /// Collective over the group. `pass` outlives the pass.
+  void begin(const PassSizes& pass);
+  void open();
+  std::byte* share(int step) const { return step == 0 ? sum_at(0) : share_.data(); }  // an owner's own share starts the sum
+  void add(int step, bool empty);
+  const std::byte* home();
+  void poll();
+
+ private:
+  std::byte* sum_at(int step) const { return slots_.at(ring_.holder_at(step), ring_.hop_of(step)); }
+  std::vector<kernels::ByteRun> left_behind(int hop) const;
+  void await_sum(int step);
+  void pass_token();
+  void await_token();
+  void close(int hop);
+  void leave_rows(int hop, const std::byte* sum);
+  void send_on(int hop, const std::byte* sum);
+
+  const Communicator& comm_;
+  const Communicator& group_;
+  const RingSchedule& ring_;
+  Traffic& traffic_;
+  const PassSizes* pass_ = nullptr;
+  RingSlots slots_;
+  Buffer<std::byte> share_;
+  Buffer<std::byte> left_;           ///< own rows that came home before the others, as they lie in an array of them alone
+  std::byte token_{};
+  Transfer token_out_;               // transfers are declared after the buffers they use: they wait before those are freed
+  Transfer in_;
+  Transfer out_;
+  Transfer left_out_;
+  std::vector<Transfer> left_in_;
+};
+
+}  // namespace annulus

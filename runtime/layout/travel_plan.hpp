@@ -1,0 +1,34 @@
+/// How many rows of each block travel on: those that some rank further down the ring may still see. Pure arithmetic.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "runtime/layout/layout.hpp"
+#include "runtime/layout/mask.hpp"
+#include "runtime/layout/ring_schedule.hpp"
+
+namespace annulus {
+
+/// Leading rows of blocks, by hop of the ring. A block never grows again. Under a causal mask in the zigzag layout the
+/// high chunk is seen only by ranks below its owner, which it visits first: it stays behind where the block wraps around,
+/// and a quarter of the ring's traffic with it.
+struct TravelPlan {
+  std::vector<std::int64_t> at_step;  ///< of the block of owner_at(step)
+  std::vector<std::int64_t> onward;   ///< by hop: of the block that this rank holds then, as it leaves; all at the last
+  std::vector<std::int64_t> own;      ///< by hop: of this rank's own block
+};
+
+/// `rows(owner, hop)` must not grow with the hop. Calls it O(ranks) times.
+TravelPlan travel_plan(const RingSchedule& ring, const std::function<std::int64_t(int owner, int hop)>& rows);
+
+/// For what the mask shows; blocks are cut at multiples of `granule` rows. O(ranks * groups).
+TravelPlan travel_plan(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
+                       std::int64_t granule);
+
+/// The most rows of one block that do not make the whole journey, over all owners in a flat ring.
+std::int64_t most_rows_left_behind(const Mask& mask, const Layout& q_layout, const Layout& k_layout, std::int64_t granule);
+
+}  // namespace annulus
