@@ -16,6 +16,7 @@
 #include "runtime/checkpoint/tensor_file.hpp"
 #include "runtime/comm/placement.hpp"
 #include "runtime/comm/session.hpp"
+#include "runtime/exchange/groups.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -72,16 +73,26 @@ std::string node_table(const std::vector<NodeFacts>& nodes) {
   return table.text();
 }
 
+/// Collective. How a ring of all ranks would go, room in /dev/shm granted.
+std::string ring_text(const Communicator& world) {
+  const Groups groups = find_groups(world, 0);
+  if (groups.group_size == 0) return "messages from rank to rank (nodes differ in ranks)";
+  if (groups.group_size == world.size()) return fmt::format("shared: {} on one node", world.size() == 1 ? "one rank" : fmt::format("{} ranks", world.size()));
+  if (groups.group_size == 1) return fmt::format("messages between {} nodes of one rank", world.size());
+  return fmt::format("nodes: {} of {} ranks, messages between counterparts", world.size() / groups.group_size, groups.group_size);
+}
+
 /// MPI libraries answer with several lines or a long list of facts; the first says which one it is.
 std::string first_words(const std::string& text) { return text.substr(0, text.find_first_of(",\n")); }
 
 ExitCode info(const Communicator& world) {
   const std::vector<NodeFacts> nodes = all_nodes(world);
   const std::string gpus = gpu_report(world);
+  const std::string ring = ring_text(world);
   if (world.rank() != 0) return ExitCode::done;
   fmt::print("{}\n{}\n{}\n{}",
              facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()},
-                         {"CUDA", kernels::cuda::cuda_versions()}, {"CUDA-aware MPI", cuda_aware_text()}}),
+                         {"CUDA", kernels::cuda::cuda_versions()}, {"CUDA-aware MPI", cuda_aware_text()}, {"ring", ring}}),
              backend_table(), node_table(nodes), gpus);
   return ExitCode::done;
 }

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <optional>
 
+#include "kernels/base/stopwatch.hpp"
 #include "launch/command.hpp"
 #include "launch/distinct_files.hpp"
 #include "launch/memory.hpp"
@@ -62,6 +63,7 @@ class Run {
   const RunOptions& options_;
   const Plan& plan_;
   Timeline timeline_;
+  Stopwatch elapsed_;
   std::optional<TensorWriter> output_;
   ProgressLine progress_;
   std::string doing_;  ///< "layer 1/2 forward"
@@ -115,7 +117,10 @@ void Run::print_resumed() const {
 Execution Run::execution() {
   const AttentionOptions& chosen = options_.attention;
   const auto on_step = [this](int step, int steps) {
-    progress_.show(fmt::format("{}, step {}/{}", doing_, step + 1, steps));
+    const double all = elapsed_.seconds();
+    progress_.show(fmt::format("{}, step {}/{}, exposed communication {:.1f} %, waiting for ranks {:.1f} %", doing_, step + 1,
+                               steps, 100 * timeline_.seconds(Activity::communication) / all,
+                               100 * timeline_.seconds(Activity::agreement) / all));
   };
   return {.backend = chosen.backend, .exchange = chosen.exchange, .threads = chosen.threads, .on_step = on_step,
           .timeline = &timeline_};
