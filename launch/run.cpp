@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "kernels/base/stopwatch.hpp"
+#include "kernels/cuda/nvtx_marks.hpp"
 #include "launch/command.hpp"
 #include "launch/distinct_files.hpp"
 #include "launch/memory.hpp"
@@ -85,6 +86,7 @@ Run::Run(const Communicator& world, const RunOptions& options, const Plan& plan,
       timeline_(options.trace.empty() ? Timeline::Keep::sums : Timeline::Keep::spans),
       progress_(world),
       stack_(world, plan.shape.layout, plan.model, execution(), plan.shape.direction, plan.shape.local_halo) {
+  timeline_.tell(kernels::cuda::nvtx_marks());
   const AttentionSpec& shape = plan.model.attention;
   if (!options.output.empty()) {
     const std::vector<std::int64_t> dims{shape.batch, shape.seq_q, plan.model.width()};

@@ -3,6 +3,7 @@
 #include "kernels/cuda/cuda_table.hpp"
 #include "kernels/cuda/device_memory.hpp"
 #include "kernels/cuda/devices.hpp"
+#include "kernels/cuda/nvtx_marks.hpp"
 
 namespace annulus::kernels {
 
@@ -27,6 +28,8 @@ std::string cuda_versions() { return "this build has no CUDA"; }
 DeviceFacts device_facts(int) { return {}; }
 int current_device() { return 0; }
 void use_device(int) {}  // callers have asked visible_devices()
+
+RangeMarks nvtx_marks() { return {}; }
 
 const DeviceMemory& cuda_memory() {
   static constexpr DeviceMemory none{[](const void*) { return false; }, nullptr, nullptr};  // holds nothing to copy

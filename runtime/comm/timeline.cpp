@@ -26,6 +26,7 @@ void Timeline::add(const Span& span) {
 
 Timed::Timed(Timeline* timeline, Activity activity, const char* name, std::int64_t number) : timeline_(timeline) {
   if (timeline_ == nullptr) return;
+  if (timeline_->marks_.begin != nullptr) timeline_->marks_.begin(name, number);
   within_before_ = std::exchange(timeline_->within_, 0);
   span_ = {activity, name, number, 0, Timeline::Clock::now(), {}};
 }
@@ -33,6 +34,7 @@ Timed::Timed(Timeline* timeline, Activity activity, const char* name, std::int64
 Timed::~Timed() {
   if (timeline_ == nullptr) return;
   span_.end = Timeline::Clock::now();
+  if (timeline_->marks_.end != nullptr) timeline_->marks_.end();
   timeline_->add(span_);
   timeline_->within_ += within_before_;
 }

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/base/range_marks.hpp"
+
 namespace annulus {
 
 /// What a span is spent on.
@@ -38,6 +40,9 @@ class Timeline {
   enum class Keep : std::uint8_t { sums, spans };
   explicit Timeline(Keep keep) : keep_(keep) {}
 
+  /// A profiler is told of every span from here on.
+  void tell(const RangeMarks& marks) { marks_ = marks; }
+
   /// A span more would take memory without bound: from here on they are only summed and counted.
   static constexpr std::size_t most_spans = std::size_t{1} << 20;
 
@@ -51,6 +56,7 @@ class Timeline {
   void add(const Span& span);
 
   Keep keep_;
+  RangeMarks marks_;
   std::vector<Span> spans_;
   std::uint64_t dropped_ = 0;
   std::array<double, activities> seconds_{};

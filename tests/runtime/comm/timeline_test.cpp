@@ -68,5 +68,19 @@ TEST(Timeline, StopsKeepingSpansBeforeItFillsTheMemory) {
   EXPECT_EQ(timeline.dropped(), 5U);
 }
 
+std::string told;
+
+TEST(Timeline, TellsAProfilerOfEverySpanAsItNests) {
+  told.clear();
+  Timeline timeline(Timeline::Keep::sums);
+  timeline.tell({.begin = [](const char* name, std::int64_t number) { told += std::string("<") + name + std::to_string(number); },
+                 .end = [] { told += ">"; }});
+  {
+    const Timed layer(&timeline, Activity::other, "layer", 3);
+    const Timed pack(&timeline, Activity::compute, "pack");
+  }
+  EXPECT_EQ(told, "<layer3<pack-1>>");
+}
+
 }  // namespace
 }  // namespace annulus
