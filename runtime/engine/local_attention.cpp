@@ -63,7 +63,7 @@ struct LocalAttention::Impl {
         mask((check_spec(spec), spec.mask), spec.seq_q, spec.seq_k),
         workers(execution.threads > 0 ? execution.threads : usable_cores()),
         timeline(execution.timeline) {
-    if (execution.exchange != ExchangeKind::automatic) {
+    if (execution.exchange != ExchangeKind::automatic || execution.group_size != 0) {
       throw UsageError("local attention with an exchange (it sends nothing); try automatic");
     }
     if (execution.threads < 0) throw UsageError("a negative number of threads; try 1, or 0 for all cores");

@@ -61,13 +61,24 @@ struct RingAttention::Impl {
   CallReport last;
 };
 
+namespace {
+
+void check_groups(const Execution& execution) {
+  if (execution.group_size < 0) throw UsageError("groups of a negative number of ranks; try 0 for those of a node");
+  if (execution.group_size > 0 && execution.exchange != ExchangeKind::nodes) {
+    throw UsageError("a size of groups without exchange nodes (nobody else makes them); try exchange nodes, or 0");
+  }
+}
+
+}  // namespace
+
 RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec spec, Execution how)
     : comm(std::move(ranks)), execution(std::move(how)), ring(comm.rank(), comm.size()) {
   const Verdict valid = verdict_of([&] {
     plan = std::make_unique<AttentionPlan>(std::move(spec), layout, ring);
     table = &kernels::kernel_table(execution.backend, plan->spec().dtype);
     if (execution.threads < 0) throw UsageError("a negative number of threads; try 1, or 0 for this rank's share");
-    if (execution.group_size < 0) throw UsageError("groups of a negative number of ranks; try 0 for those of a node");
+    check_groups(execution);
     settings = settings_hash(plan->spec(), layout, table->name, execution.exchange, execution.group_size);
   });
   agree_on_settings(comm, settings, "the attention's settings", valid);

@@ -44,8 +44,8 @@ ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups
     throw UsageError("--exchange shared needs all ranks on one node (blocks are read in place); try auto, nodes or messages");
   }
   if (wanted == ExchangeKind::nodes && groups.group_size == 0) {
-    throw UsageError("--exchange nodes needs as many ranks on every node (each sends to its counterpart on the next); "
-                     "try auto or messages");
+    throw UsageError("--exchange nodes needs groups of as many ranks on every node (each sends to its counterpart in another "
+                     "group); try auto or messages");
   }
   if (wanted != ExchangeKind::automatic) return wanted;
   const bool in_groups = groups.group_size > 1 || one_node;

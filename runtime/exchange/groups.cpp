@@ -21,6 +21,7 @@ Groups find_groups(const Communicator& comm, int group_size) {
     if (static_cast<int>(members.size()) != found.group_size) found.group_size = 0;
     found.by_group.insert(found.by_group.end(), members.begin(), members.end());
   }
+  if (group_size > 0 && found.group_size != group_size) found.group_size = 0;
   return found;
 }
 

@@ -11,7 +11,7 @@ namespace annulus {
 /// All ranks of a communicator, group by group, groups by their lowest rank.
 struct Groups {
   std::vector<int> by_group;
-  int group_size = 1;  ///< 0: groups differ in size, no ring of groups can be made
+  int group_size = 1;  ///< 0: groups differ in size or from what is wanted, no ring of groups can be made
 };
 
 /// Collective. Groups of `group_size` consecutive ranks of a node; 0: of all ranks of a node.
