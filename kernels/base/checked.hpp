@@ -24,6 +24,17 @@ inline std::uint64_t checked_product(std::initializer_list<std::int64_t> factors
   return static_cast<std::uint64_t>(product);
 }
 
+/// Sum of sizes. Throws ResourceError likewise.
+inline std::uint64_t checked_sum(std::initializer_list<std::uint64_t> sizes) {
+  std::int64_t sum = 0;
+  for (const std::uint64_t size : sizes) {
+    if (__builtin_add_overflow(sum, size, &sum)) {
+      throw ResourceError("a sum of sizes does not fit 63 bits (no machine can hold it); try smaller extents");
+    }
+  }
+  return static_cast<std::uint64_t>(sum);
+}
+
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/comm/transfer.hpp"
 
+#include <array>
 #include <cstdio>
 #include <utility>
 
@@ -10,31 +11,40 @@
 namespace annulus {
 namespace {
 
-/// MPI's description of runs of one array, for as long as a message is started.
-class RunsType {
+/// What one MPI call moves: bytes in one place, or runs that MPI is told of for as long as the call is made.
+class Piece {
  public:
-  explicit RunsType(const TransferRuns& runs) {
+  explicit Piece(const TransferRuns& runs) {
     std::vector<int> lengths;
     std::vector<MPI_Aint> offsets;
     for (const kernels::ByteRun& run : runs) {
       lengths.push_back(static_cast<int>(run.bytes));
       offsets.push_back(static_cast<MPI_Aint>(run.offset));
-      bytes_ += static_cast<int>(run.bytes);
+      bytes_ += lengths.back();
     }
-    check_mpi(MPI_Type_create_hindexed(static_cast<int>(runs.size()), lengths.data(), offsets.data(), MPI_BYTE, &type_),
+    if (runs.size() == 1) {
+      offset_ = runs[0].offset;
+      return;
+    }
+    check_mpi(MPI_Type_create_hindexed(static_cast<int>(runs.size()), lengths.data(), offsets.data(), MPI_BYTE, &runs_),
               "describe rows");
-    check_mpi(MPI_Type_commit(&type_), "describe rows");
+    check_mpi(MPI_Type_commit(&runs_), "describe rows");
   }
-  ~RunsType() { MPI_Type_free(&type_); }  // a started message keeps what it needs
-  RunsType(const RunsType&) = delete;
-  RunsType& operator=(const RunsType&) = delete;
+  ~Piece() {
+    if (runs_ != MPI_DATATYPE_NULL) MPI_Type_free(&runs_);  // a started message keeps what it needs
+  }
+  Piece(const Piece&) = delete;
+  Piece& operator=(const Piece&) = delete;
 
-  MPI_Datatype raw() const { return type_; }
+  std::uint64_t offset() const { return offset_; }
+  int count() const { return runs_ == MPI_DATATYPE_NULL ? bytes_ : 1; }
+  MPI_Datatype type() const { return runs_ == MPI_DATATYPE_NULL ? MPI_BYTE : runs_; }
   int bytes() const { return bytes_; }
 
  private:
-  MPI_Datatype type_ = MPI_DATATYPE_NULL;
+  std::uint64_t offset_ = 0;
   int bytes_ = 0;
+  MPI_Datatype runs_ = MPI_DATATYPE_NULL;
 };
 
 std::uint64_t sum_of(std::span<const kernels::ByteRun> runs) {
@@ -45,62 +55,40 @@ std::uint64_t sum_of(std::span<const kernels::ByteRun> runs) {
 
 }  // namespace
 
-Transfer Transfer::send(const Communicator& comm, std::span<const std::byte> bytes, int to, int tag) {
-  Transfer transfer;
-  transfer.comm_ = comm.raw();
-  transfer.awaited_ = {"send", to, bytes.size()};
-  for (const TransferPiece& piece : plan_transfer(bytes.size())) {
-    check_mpi(MPI_Isend(bytes.data() + piece.offset, piece.count, MPI_BYTE, to, tag, comm.raw(),
-                        &transfer.requests_.emplace_back(MPI_REQUEST_NULL)),
-              "start a send");
+template <class Start>
+Transfer::Transfer(const Communicator& comm, Awaited awaited, std::span<const kernels::ByteRun> runs, Start&& start)
+    : comm_(comm.raw()), awaited_(awaited) {
+  for (const TransferRuns& part : plan_transfer(runs)) {
+    const Piece piece(part);
+    check_mpi(start(piece, &requests_.emplace_back(MPI_REQUEST_NULL)), "start a transfer");
   }
-  transfer.messages_ = transfer.requests_.size();
-  return transfer;
-}
-
-Transfer Transfer::receive(const Communicator& comm, std::span<std::byte> bytes, int from, int tag) {
-  Transfer transfer;
-  transfer.comm_ = comm.raw();
-  transfer.awaited_ = {"receive", from, bytes.size()};
-  for (const TransferPiece& piece : plan_transfer(bytes.size())) {
-    check_mpi(MPI_Irecv(bytes.data() + piece.offset, piece.count, MPI_BYTE, from, tag, comm.raw(),
-                        &transfer.requests_.emplace_back(MPI_REQUEST_NULL)),
-              "start a receive");
-    transfer.expected_.push_back(piece.count);
-  }
-  transfer.messages_ = transfer.requests_.size();
-  return transfer;
+  messages_ = requests_.size();
 }
 
 Transfer Transfer::send(const Communicator& comm, const std::byte* array, std::span<const kernels::ByteRun> runs, int to,
                         int tag) {
-  if (runs.size() == 1) return send(comm, {array + runs[0].offset, runs[0].bytes}, to, tag);
-  Transfer transfer;
-  transfer.comm_ = comm.raw();
-  transfer.awaited_ = {"send", to, sum_of(runs)};
-  for (const TransferRuns& piece : plan_transfer(runs)) {
-    const RunsType type(piece);
-    check_mpi(MPI_Isend(array, 1, type.raw(), to, tag, comm.raw(), &transfer.requests_.emplace_back(MPI_REQUEST_NULL)),
-              "start a send");
-  }
-  transfer.messages_ = transfer.requests_.size();
-  return transfer;
+  return {comm, {"send", to, sum_of(runs)}, runs, [&](const Piece& piece, MPI_Request* request) {
+            return MPI_Isend(array + piece.offset(), piece.count(), piece.type(), to, tag, comm.raw(), request);
+          }};
 }
 
 Transfer Transfer::receive(const Communicator& comm, std::byte* array, std::span<const kernels::ByteRun> runs, int from,
                            int tag) {
-  if (runs.size() == 1) return receive(comm, {array + runs[0].offset, runs[0].bytes}, from, tag);
-  Transfer transfer;
-  transfer.comm_ = comm.raw();
-  transfer.awaited_ = {"receive", from, sum_of(runs)};
-  for (const TransferRuns& piece : plan_transfer(runs)) {
-    const RunsType type(piece);
-    check_mpi(MPI_Irecv(array, 1, type.raw(), from, tag, comm.raw(), &transfer.requests_.emplace_back(MPI_REQUEST_NULL)),
-              "start a receive");
-    transfer.expected_.push_back(type.bytes());
-  }
-  transfer.messages_ = transfer.requests_.size();
+  std::vector<int> expected;
+  Transfer transfer(comm, {"receive", from, sum_of(runs)}, runs, [&](const Piece& piece, MPI_Request* request) {
+    expected.push_back(piece.bytes());
+    return MPI_Irecv(array + piece.offset(), piece.count(), piece.type(), from, tag, comm.raw(), request);
+  });
+  transfer.expected_ = std::move(expected);
   return transfer;
+}
+
+Transfer Transfer::send(const Communicator& comm, std::span<const std::byte> bytes, int to, int tag) {
+  return send(comm, bytes.data(), std::array{kernels::ByteRun{0, bytes.size()}}, to, tag);
+}
+
+Transfer Transfer::receive(const Communicator& comm, std::span<std::byte> bytes, int from, int tag) {
+  return receive(comm, bytes.data(), std::array{kernels::ByteRun{0, bytes.size()}}, from, tag);
 }
 
 Transfer& Transfer::operator=(Transfer&& other) noexcept {

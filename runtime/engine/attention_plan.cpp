@@ -161,15 +161,16 @@ namespace {
 std::uint64_t ring_bytes(const AttentionPlan& plan, const kernels::KernelTable& table, const kernels::BlockShape& block,
                          ExchangeKind exchange, kernels::Direction direction) {
   const bool one_group = exchange == ExchangeKind::shared || plan.ring().size == 1;
-  const std::uint64_t slots = one_group ? 1 : 2;
+  const std::int64_t slots = one_group ? 1 : 2;
   const kernels::RowArray packed = table.packed_rows(block, direction);
-  const std::uint64_t blocks = slots * packed.bytes(block.rows);
+  const std::uint64_t blocks = checked_product({slots, static_cast<std::int64_t>(packed.bytes(block.rows))});
   if (direction == kernels::Direction::forward) return blocks;
   const kernels::RowArray gradient = table.gradient_rows(block);
-  const std::uint64_t sums = slots + (plan.ring().size == 1 ? 0 : 1);
+  const std::int64_t sums = slots + (plan.ring().size == 1 ? 0 : 1);
   const std::int64_t left =
       one_group ? 0 : most_rows_left_behind(plan.mask(), plan.q_layout(), plan.k_layout(), packed.granule);
-  return blocks + sums * gradient.bytes(block.rows) + gradient.bytes(left);
+  return checked_sum({blocks, checked_product({sums, static_cast<std::int64_t>(gradient.bytes(block.rows))}),
+                      gradient.bytes(left)});
 }
 
 }  // namespace
@@ -190,7 +191,14 @@ std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int 
   if (plan.halo()) {
     return fixed + HaloAttention::bytes(spec, table, block.rows, plan.direct(), direction);
   }
-  return fixed + ring_bytes(plan, table, block, exchange, direction);
+  return checked_sum({fixed, ring_bytes(plan, table, block, exchange, direction)});
+}
+
+std::uint64_t slot_bytes(const AttentionPlan& plan, const kernels::KernelTable& table) {
+  const kernels::BlockShape block = plan.block_of(plan.k_layout().max_rows());
+  const std::uint64_t packed = std::max(table.packed_bytes(block, kernels::Direction::forward),
+                                        table.packed_bytes(block, kernels::Direction::backward));
+  return checked_sum({packed, table.gradient_rows(block).bytes(block.rows)});
 }
 
 std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table) {

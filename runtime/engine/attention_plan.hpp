@@ -94,6 +94,9 @@ class AttentionPlan {
   DirectRows direct_;
 };
 
+/// Bytes of a slot for the largest block, and of one for its gradients: what a rank may keep in shared memory, once or twice.
+std::uint64_t slot_bytes(const AttentionPlan& plan, const kernels::KernelTable& table);
+
 /// Bytes that a rank of `table` takes on its device; 0 for rows that compute in host memory.
 std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table);
 

@@ -94,9 +94,7 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
   if (table->device_bytes != nullptr) {
     check_device_room(comm, place_on_device(comm), device_bytes(agreed, layout, ring.size, *table));
   }
-  exchange = make_exchange(execution.exchange, comm,
-                           attention_bytes(agreed, layout, ring.size, *table, ExchangeKind::nodes, Direction::backward),
-                           &exchange_kind, execution.group_size);
+  exchange = make_exchange(execution.exchange, comm, slot_bytes(*plan, *table), &exchange_kind, execution.group_size);
   ring = exchange->ring();
   if (plan->halo()) halo.emplace(comm, *plan, *table, resources(), execution.timeline);
 }
@@ -105,10 +103,14 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
 template <class Call>
 void RingAttention::Impl::begin(Direction direction, const Call& call) {
   const Timed span(execution.timeline, Activity::agreement, "agree on the call");
-  const Verdict valid = verdict_of([&] { check_call(plan->spec(), plan->q_rows(), plan->k_rows(), call); });
+  PassSizes sizes;
+  const Verdict valid = verdict_of([&] {
+    check_call(plan->spec(), plan->q_rows(), plan->k_rows(), call);
+    if (!halo) sizes = plan->sizes(*table, direction, ring);
+  });
   agree_on_settings(comm, call_hash(settings, direction, calls++), "which call comes next", valid);
   pairs = 0;
-  if (!halo) exchange->begin(plan->sizes(*table, direction, ring));
+  if (!halo) exchange->begin(std::move(sizes));
 }
 
 /// Collective. What a rank does alone before anything travels: if it fails on one, no rank goes on.
@@ -124,6 +126,7 @@ void RingAttention::Impl::prepare(Direction direction, const Call& call) {
   const Timed span(execution.timeline, Activity::compute, halo ? "room for a halo" : "pack");
   if (halo) return halo->reserve(direction);
   table->pack(plan->block_shape(ring.rank), direction, call.k, call.v, exchange->own_block(), *workers);
+  exchange->packed();
 }
 
 /// The ring. At `step` this rank attends to the keys born on ring.owner_at(step), while those that others still see

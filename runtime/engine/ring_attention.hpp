@@ -89,8 +89,8 @@ struct CallReport {
 
 /// One ring over one communicator, for one spec. Construction and calls are collective: every rank makes the same calls
 /// in the same order. Wrong arguments on any rank throw the same UsageError on all, before anything is sent; so do
-/// specs that differ between ranks. Blocks of memory: two of K/V, and in backward three f32 ones of dK/dV, in causal zigzag
-/// half of one more for rows that come home early (one and two where all ranks read in place); where rows come
+/// specs that differ between ranks. Blocks of memory: two of K/V, and in backward three f32 ones of dK/dV, and up to
+/// one more (causal zigzag: half) for rows that come home early (one and two where all ranks read in place); where rows come
 /// directly from their owners (masks that hide some from every rank) five of K/V, or in backward four and six f32 ones.
 class RingAttention {
  public:

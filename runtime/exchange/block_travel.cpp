@@ -2,20 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/exchange/block_travel.hpp"
 
-#include <algorithm>
+#include "runtime/exchange/tags.hpp"
 
 namespace annulus {
-namespace {
-
-constexpr int block_tag = 11;
-
-}  // namespace
 
 void BlockTravel::begin(const PassSizes& pass) {
   pass_ = &pass;
-  std::int64_t most = pass.rows;
-  for (int hop = 1; hop < ring_.groups(); ++hop) most = std::max(most, pass.held(ring_, hop));
-  slots_.reserve(pass.block.bytes(most));
+  slots_.reserve(pass.block.bytes(pass.most_held(ring_)));
 }
 
 void BlockTravel::start(int step) {

@@ -20,7 +20,7 @@ class BlockTravel {
   /// Collective over the group. `pass` outlives the pass.
   void begin(const PassSizes& pass);
   std::byte* own() const { return slots_.at(ring_.member(), 0); }
-  void open() const { slots_.sync(); }
+  void sync() const { slots_.sync(); }
   void start(int step);
   const std::byte* at(int step) const { return slots_.at(ring_.holder_at(step), ring_.hop_of(step)); }
   void finish(int step);

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "kernels/base/checked.hpp"
 #include "kernels/base/error.hpp"
 #include "runtime/comm/agreement.hpp"
 #include "runtime/comm/shared_window.hpp"
@@ -21,9 +22,9 @@ constexpr std::array<std::pair<ExchangeKind, std::string_view>, 5> names{{{Excha
                                                                          {ExchangeKind::device, "device"}}};
 
 /// Collective: room on every node for the blocks of its ranks.
-bool room_on_nodes(const Communicator& comm, std::uint64_t bytes_per_rank) {
+bool room_on_nodes(const Communicator& comm, std::uint64_t slot_bytes, std::int64_t slots) {
   const Communicator node = comm.node();
-  std::array<std::uint64_t, 1> needed{bytes_per_rank};
+  std::array<std::uint64_t, 1> needed{checked_product({slots, static_cast<std::int64_t>(slot_bytes)})};
   std::array<std::uint64_t, 1> free{shared_memory_free()};
   node.sum(needed);
   node.min(free);
@@ -33,7 +34,7 @@ bool room_on_nodes(const Communicator& comm, std::uint64_t bytes_per_rank) {
 }
 
 /// What the ranks can have: shared on one node, nodes on several of one size, messages always.
-ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups& groups, std::uint64_t bytes_per_rank) {
+ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups& groups, std::uint64_t slot_bytes) {
   if (wanted == ExchangeKind::messages) return wanted;
   if (wanted == ExchangeKind::device) {
     throw UsageError("--exchange device is not supported yet (blocks travel in host memory, also with --backend cuda); "
@@ -49,7 +50,7 @@ ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups
   }
   if (wanted != ExchangeKind::automatic) return wanted;
   const bool in_groups = groups.group_size > 1 || one_node;
-  if (!in_groups || !room_on_nodes(comm, bytes_per_rank)) return ExchangeKind::messages;
+  if (!in_groups || !room_on_nodes(comm, slot_bytes, one_node ? 1 : 2)) return ExchangeKind::messages;
   return one_node ? ExchangeKind::shared : ExchangeKind::nodes;
 }
 
@@ -66,10 +67,10 @@ std::optional<ExchangeKind> parse_exchange(std::string_view word) {
   return std::nullopt;
 }
 
-std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, std::uint64_t bytes_per_rank,
+std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, std::uint64_t slot_bytes,
                                         ExchangeKind* resolved, int group_size) {
   Groups groups = find_groups(comm, wanted == ExchangeKind::nodes ? group_size : 0);
-  *resolved = resolve(wanted, comm, groups, bytes_per_rank);
+  *resolved = resolve(wanted, comm, groups, slot_bytes);
   if (*resolved == ExchangeKind::messages) {
     return std::make_unique<Exchange>(comm, comm.split(comm.rank()), RingSchedule(comm.rank(), comm.size()));
   }
@@ -88,7 +89,7 @@ void Exchange::begin(PassSizes sizes) {
 }
 
 void Exchange::open() {
-  blocks_.open();
+  blocks_.sync();
   if (sizes_.backward()) gradients_.open();
 }
 

@@ -32,8 +32,10 @@ class Exchange {
 
   /// Collective. Makes room for a pass (throws the same ResourceError on all ranks) once the last one is read.
   void begin(PassSizes sizes);
-  /// Where this rank packs its own block, between begin and open. 64-byte aligned.
+  /// Where this rank packs its own block, between begin and packed. 64-byte aligned.
   std::byte* own_block() { return blocks_.own(); }
+  /// The own block is written: others may read it once they know. Local.
+  void packed() { blocks_.sync(); }
   /// Call on every rank after all ranks have packed and agreed. Local.
   void open();
 
@@ -68,11 +70,11 @@ class Exchange {
   GradientTravel gradients_{comm_, group_, ring_, traffic_};
 };
 
-/// Collective. `wanted` automatic: shared if all ranks share memory and it has room for `bytes_per_rank`, nodes if as many
-/// do on each of several nodes, else messages. `group_size` (0: all ranks of a node) is read by nodes alone. Throws the same
-/// error on all ranks: UsageError for shared across nodes, nodes of several sizes and device (not built), ResourceError for
-/// shared and nodes without room.
-std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, std::uint64_t bytes_per_rank,
+/// Collective. `wanted` automatic: shared if all ranks share memory and it has room for `slot_bytes` of each, nodes if as
+/// many do on each of several nodes and it has room for twice that, else messages. `group_size` (0: all ranks of a node) is
+/// for nodes alone. Throws the same UsageError on all ranks for shared across nodes, nodes of several sizes and device (not
+/// built). Whether shared and nodes, if they are asked for, have room shows when a pass begins.
+std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, std::uint64_t slot_bytes,
                                         ExchangeKind* resolved, int group_size = 0);
 
 }  // namespace annulus

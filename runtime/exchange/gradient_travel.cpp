@@ -6,13 +6,10 @@
 #include <cstring>
 
 #include "runtime/exchange/gradient_sum.hpp"
+#include "runtime/exchange/tags.hpp"
 
 namespace annulus {
 namespace {
-
-constexpr int gradient_tag = 12;
-constexpr int token_tag = 13;
-constexpr int left_tag = 14;
 
 void grow(Buffer<std::byte>& buffer, std::uint64_t bytes) {
   if (static_cast<std::uint64_t>(buffer.size()) < bytes) buffer = Buffer<std::byte>(static_cast<std::int64_t>(bytes));
@@ -22,9 +19,7 @@ void grow(Buffer<std::byte>& buffer, std::uint64_t bytes) {
 
 void GradientTravel::begin(const PassSizes& pass) {
   pass_ = &pass;
-  std::int64_t most_held = pass.rows;
-  for (int hop = 1; hop < ring_.groups(); ++hop) most_held = std::max(most_held, pass.held(ring_, hop));
-  slots_.reserve(pass.gradient.bytes(most_held));
+  slots_.reserve(pass.gradient.bytes(pass.most_held(ring_)));
   if (ring_.size == 1) return;
   grow(share_, pass.gradient.bytes(std::ranges::max(pass.travel.at_step)));
   grow(left_, pass.gradient.bytes(pass.rows - pass.travel.own.back()));
@@ -48,7 +43,7 @@ void GradientTravel::open() {
 void GradientTravel::add(int step, bool empty) {
   const std::uint64_t bytes = pass_->gradient.bytes(pass_->travel.at_step[static_cast<std::size_t>(step)]);
   await_sum(step);
-  if (step == 0 && empty) std::memset(sum_at(0), 0, bytes);
+  if (step == 0 && empty && bytes > 0) std::memset(sum_at(0), 0, bytes);
   if (step > 0 && !empty) {
     add_gradients(pass_->gradient_dtype, sum_at(step), share_.data(),
                   static_cast<std::int64_t>(bytes / size_of(pass_->gradient_dtype)));

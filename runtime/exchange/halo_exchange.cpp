@@ -1,7 +1,6 @@
 /// Staging of rows and their transfers: receives are posted before the first send.
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/exchange/halo_exchange.hpp"
-#include "runtime/exchange/gradient_sum.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -9,12 +8,11 @@
 
 #include "kernels/base/checked.hpp"
 #include "kernels/base/stopwatch.hpp"
+#include "runtime/exchange/gradient_sum.hpp"
+#include "runtime/exchange/tags.hpp"
 
 namespace annulus {
 namespace {
-
-constexpr int fetch_tag = 14;
-constexpr int home_tag = 15;
 
 std::uint64_t row_bytes(std::span<const ConstTensorView> tensors) {
   std::uint64_t bytes = 0;
@@ -133,7 +131,7 @@ void HaloExchange::reserve(Way way, std::span<const std::uint64_t> row_bytes) {
   grow(out_, staging_room(messages(outgoing(way), row_bytes)).bytes);
 }
 
-int HaloExchange::tag() const { return way_ == Way::fetch ? fetch_tag : home_tag; }
+int HaloExchange::tag() const { return way_ == Way::fetch ? halo_fetch_tag : halo_home_tag; }
 
 void HaloExchange::post_receive(std::size_t index) {
   const Message& message = arriving_[index];

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/base/dtype.hpp"
@@ -21,6 +22,11 @@ struct PassSizes {
   /// Rows of the block that this rank holds during a hop.
   std::int64_t held(const RingSchedule& ring, int hop) const {
     return travel.at_step[static_cast<std::size_t>(hop * ring.group_size)];
+  }
+  std::int64_t most_held(const RingSchedule& ring) const {
+    std::int64_t most = rows;
+    for (int hop = 1; hop < ring.groups(); ++hop) most = std::max(most, held(ring, hop));
+    return most;
   }
 };
 

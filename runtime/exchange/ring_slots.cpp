@@ -11,7 +11,7 @@ void RingSlots::reserve(std::uint64_t bytes) {
   if (padded <= slot_bytes_ && (window_ || group_.size() == 1)) return;
   if (group_.size() > 1) {
     window_.reset();
-    window_ = std::make_unique<SharedWindow>(group_, static_cast<std::uint64_t>(count_) * padded);
+    window_ = std::make_unique<SharedWindow>(group_, checked_product({count_, static_cast<std::int64_t>(padded)}));
   } else {
     for (int slot = 0; slot < count_; ++slot) {
       own_[static_cast<std::size_t>(slot)] = Buffer<std::byte>(static_cast<std::int64_t>(padded));

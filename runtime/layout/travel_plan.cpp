@@ -3,6 +3,8 @@
 #include "runtime/layout/travel_plan.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "kernels/base/checked.hpp"
 
@@ -58,10 +60,17 @@ TravelPlan travel_plan(const RingSchedule& ring, const Mask& mask, const Layout&
 
 std::int64_t most_rows_left_behind(const Mask& mask, const Layout& q_layout, const Layout& k_layout, std::int64_t granule) {
   const int ranks = k_layout.ranks();
+  if (ranks == 1) return 0;
+  std::vector<std::int64_t> ends;
+  for (int rank = 0; rank < ranks; ++rank) ends.push_back(keys_end(mask, q_layout, rank));
+  const auto least = std::min_element(ends.begin(), ends.end());
+  const std::int64_t first = std::exchange(*least, std::numeric_limits<std::int64_t>::max());
+  const std::int64_t second = *std::min_element(ends.begin(), ends.end());
+  const auto rank_of_first = static_cast<int>(least - ends.begin());
   std::int64_t most = 0;
-  for (int owner = 0; ranks > 1 && owner < ranks; ++owner) {
-    const std::int64_t seen_last = rows_seen(k_layout, owner, keys_end(mask, q_layout, (owner + 1) % ranks), granule);
-    most = std::max(most, k_layout.rows(owner) - seen_last);
+  for (int owner = 0; owner < ranks; ++owner) {
+    const std::int64_t end = owner == rank_of_first ? second : first;  // of the other ranks, whichever comes last
+    most = std::max(most, k_layout.rows(owner) - rows_seen(k_layout, owner, end, granule));
   }
   return most;
 }

@@ -28,7 +28,7 @@ TravelPlan travel_plan(const RingSchedule& ring, const std::function<std::int64_
 TravelPlan travel_plan(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
                        std::int64_t granule);
 
-/// The most rows of one block that do not make the whole journey, over all owners in a flat ring.
+/// No block of any ring leaves more rows behind on its journey, whatever its groups. Exact for causal zigzag.
 std::int64_t most_rows_left_behind(const Mask& mask, const Layout& q_layout, const Layout& k_layout, std::int64_t granule);
 
 }  // namespace annulus

@@ -81,6 +81,7 @@ std::vector<float> run_pass(Exchange& exchange, const Communicator& comm, bool b
   each_row(sizes.block, sizes.rows, [&](std::int64_t part, std::int64_t row, std::int64_t offset) {
     own[offset] = block_value(pass, ring.rank, part, row);
   });
+  exchange.packed();
   comm.barrier();
   exchange.open();
   for (int step = 0; step < ring.size; ++step) {

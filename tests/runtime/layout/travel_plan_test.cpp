@@ -70,6 +70,14 @@ void expect_ranks_agree(const Case& c) {
   }
 }
 
+/// What memory is planned for.
+void expect_within_the_bound(const Case& c) {
+  const std::int64_t bound = most_rows_left_behind(c.mask, c.q_layout, c.k_layout, c.granule);
+  for (int rank = 0; rank < c.k_layout.ranks(); ++rank) {
+    EXPECT_LE(c.k_layout.rows(rank) - c.plan(rank).own.back(), bound) << "rank " << rank;
+  }
+}
+
 TEST(TravelPlan, KeepsWhatIsSeenForRandomMasksAndLayouts) {
   const unsigned seed = std::random_device{}();
   std::mt19937_64 draw(seed);
@@ -90,6 +98,7 @@ TEST(TravelPlan, KeepsWhatIsSeenForRandomMasksAndLayouts) {
                  std::to_string(ranks) + " in groups of " + std::to_string(c.group_size));
     expect_all_seen_rows_travel(c);
     expect_ranks_agree(c);
+    expect_within_the_bound(c);
   }
 }
 
@@ -116,6 +125,13 @@ TEST(TravelPlan, KnowsTheMostRowsThatComeHomeEarly) {
   EXPECT_EQ(most_rows_left_behind(causal, layout, layout, 1), 50);
   EXPECT_EQ(most_rows_left_behind(causal, layout, layout, 32), 100 - 64);
   EXPECT_EQ(most_rows_left_behind(Mask({}, 800, 800), layout, layout, 1), 0);
+}
+
+TEST(TravelPlan, BoundsWhatGroupsThatCannotSeeLeaveBehind) {
+  const Layout stripes(LayoutKind::striped, 41, 8, 40);  // rank 0 has 40 rows, rank 1 one, the second group none
+  const Case c{Mask({.causal = true}, 41, 41), stripes, stripes, 1, 4};
+  EXPECT_EQ(stripes.rows(0) - c.plan(0).own.back(), 40);
+  expect_within_the_bound(c);
 }
 
 }  // namespace
