@@ -77,9 +77,11 @@ std::string node_table(const std::vector<NodeFacts>& nodes) {
 std::string ring_text(const Communicator& world) {
   const Groups groups = find_groups(world, 0);
   if (groups.group_size == 0) return "messages from rank to rank (nodes differ in ranks)";
-  if (groups.group_size == world.size()) return fmt::format("shared: {} on one node", world.size() == 1 ? "one rank" : fmt::format("{} ranks", world.size()));
+  if (world.size() == 1) return "shared: one rank on one node";
+  if (groups.group_size == world.size()) return fmt::format("shared: {} ranks on one node", world.size());
   if (groups.group_size == 1) return fmt::format("messages between {} nodes of one rank", world.size());
-  return fmt::format("nodes: {} of {} ranks, messages between counterparts", world.size() / groups.group_size, groups.group_size);
+  return fmt::format("nodes: {} of {} ranks, messages between counterparts", world.size() / groups.group_size,
+                     groups.group_size);
 }
 
 /// MPI libraries answer with several lines or a long list of facts; the first says which one it is.

@@ -21,7 +21,8 @@ std::uint64_t pass_bytes(const Problem& problem, Direction direction) {
 namespace {
 
 RowArray row_array(const BlockShape& shape, DType dtype) {
-  const auto row_bytes = static_cast<std::int64_t>(checked_product({shape.head_dim, static_cast<std::int64_t>(size_of(dtype))}));
+  const auto element = static_cast<std::int64_t>(size_of(dtype));
+  const auto row_bytes = static_cast<std::int64_t>(checked_product({shape.head_dim, element}));
   return {static_cast<std::int64_t>(checked_product({shape.batch, shape.kv_heads})), row_bytes, row_bytes};
 }
 RowArray packed_rows(const BlockShape& shape, Direction) { return row_array(shape, shape.dtype); }

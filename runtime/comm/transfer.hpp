@@ -19,7 +19,8 @@ class Transfer {
   Transfer() = default;
   static Transfer send(const Communicator& comm, std::span<const std::byte> bytes, int to, int tag);
   static Transfer receive(const Communicator& comm, std::span<std::byte> bytes, int from, int tag);
-  /// Bytes that lie apart in an array, without a copy of ours (MPI may pack them): what is sent so may be received in one piece, and the other way round.
+  /// Bytes that lie apart in an array, without a copy of ours (MPI may pack them): what is sent so may be received in one
+  /// piece, and the other way round.
   static Transfer send(const Communicator& comm, const std::byte* array, std::span<const kernels::ByteRun> runs, int to,
                        int tag);
   static Transfer receive(const Communicator& comm, std::byte* array, std::span<const kernels::ByteRun> runs, int from,

@@ -49,7 +49,7 @@ struct Execution {
   std::function<void(int step, int steps)> on_step{};  ///< called on this rank after each ring step; may be empty
   void* stream = nullptr;                       ///< a cudaStream_t, read only for tensors on a device
   Timeline* timeline = nullptr;                 ///< notes what this rank does when, if any; outlives what uses it
-  int group_size = 0;                           ///< with exchange nodes alone: ranks that read blocks in place; 0: all of a node
+  int group_size = 0;                           ///< for exchange nodes alone: ranks that read in place; 0: all of a node
 };
 
 /// Tensors lie in host memory, or with backend cuda each in host or in device memory: inputs are then ready on

@@ -42,7 +42,8 @@ ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups
   }
   const bool one_node = groups.group_size == comm.size();
   if (wanted == ExchangeKind::shared && !one_node) {
-    throw UsageError("--exchange shared needs all ranks on one node (blocks are read in place); try auto, nodes or messages");
+    throw UsageError("--exchange shared needs all ranks on one node (blocks are read in place); "
+                     "try auto, nodes or messages");
   }
   if (wanted == ExchangeKind::nodes && groups.group_size == 0) {
     throw UsageError("--exchange nodes needs groups of as many ranks on every node (each sends to its counterpart in another "

@@ -93,11 +93,11 @@ void GradientTravel::send_on(int hop, const std::byte* sum) {
   const TravelPlan& travel = pass_->travel;
   const bool homing = ring_.is_last_hop(hop);
   const std::int64_t coming = homing ? travel.own.back() : pass_->held(ring_, hop + 1);
+  const std::int64_t leaving = travel.onward[static_cast<std::size_t>(hop)];
   const std::int64_t place = homing ? pass_->rows : coming;  // what comes home goes where it lay
   in_ = Transfer::receive(comm_, slots_.at(ring_.member(), hop + 1), pass_->gradient.runs(place, 0, coming), ring_.next(),
                           gradient_tag);
-  out_ = Transfer::send(comm_, sum, pass_->gradient.runs(pass_->held(ring_, hop), 0, travel.onward[static_cast<std::size_t>(hop)]),
-                        ring_.prev(), gradient_tag);
+  out_ = Transfer::send(comm_, sum, pass_->gradient.runs(pass_->held(ring_, hop), 0, leaving), ring_.prev(), gradient_tag);
   traffic_.count(out_);
 }
 

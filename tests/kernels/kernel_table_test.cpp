@@ -117,7 +117,8 @@ TEST(KernelTable, TheFirstRowsOfAPackedBlockArePackedAlone) {
                                      .row_stride = heads * head_dim,
                                      .head_stride = head_dim};
           std::vector<std::byte> packed(table.packed_bytes(shape, direction) + buffer_alignment);
-          auto* const aligned = packed.data() + (buffer_alignment - reinterpret_cast<std::uintptr_t>(packed.data()) % buffer_alignment);
+          const auto address = reinterpret_cast<std::uintptr_t>(packed.data());
+          std::byte* const aligned = packed.data() + (buffer_alignment - address % buffer_alignment);
           table.pack(shape, direction, view, view, aligned, workers);
           return std::vector<std::byte>(aligned, aligned + table.packed_bytes(shape, direction));
         };

@@ -11,6 +11,7 @@
 #include <random>
 
 #include "kernels/base/error.hpp"
+#include "runtime/comm/shared_window.hpp"
 
 namespace annulus {
 namespace {
@@ -201,6 +202,17 @@ TEST(MakeExchange, ChoosesMessagesWhereSharedMemoryIsTooSmallAndRefusesWhatIsNot
   const ExchangeKind best = together == comm.size() ? ExchangeKind::shared : together > 1 ? ExchangeKind::nodes : ExchangeKind::messages;
   EXPECT_EQ(resolved, best);
   EXPECT_THROW(make_exchange(ExchangeKind::device, comm, 1000, &resolved), UsageError);
+}
+
+TEST(MakeExchange, AsksSharedMemoryForOneSlotPerRankOfOneNode) {
+  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
+  if (comm.node().size() < comm.size()) GTEST_SKIP() << "on several nodes";
+  const std::uint64_t share = shared_memory_free() / static_cast<std::uint64_t>(comm.size());
+  for (const auto& [slot_bytes, kind] : {std::pair{share / 10 * 9, ExchangeKind::shared}, {share / 10 * 11, ExchangeKind::messages}}) {
+    ExchangeKind resolved{};
+    make_exchange(ExchangeKind::automatic, comm, slot_bytes, &resolved);
+    EXPECT_EQ(resolved, kind) << slot_bytes << " bytes";
+  }
 }
 
 TEST(MakeExchange, RefusesGroupsOfSeveralSizes) {
