@@ -11,6 +11,7 @@ find_package(CBLAS REQUIRED)
 
 if(ANNULUS_ENABLE_PROGRAM)
   find_package(Boost 1.71 REQUIRED COMPONENTS program_options)
+  find_package(tomlplusplus REQUIRED)
 endif()
 
 if(ANNULUS_ENABLE_TESTS)

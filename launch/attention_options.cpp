@@ -121,7 +121,7 @@ void add_mask_options(Options& options, AttentionOptions& target, MaskDefault ma
   add_choice_of_layout(options, target);
 }
 
-void add_execution_options(Options& options, AttentionOptions& target) {
+void add_scheme_options(Options& options, AttentionOptions& target) {
   add_choice_of_dtype(options, target);
   options.text("backend", "NAME", target.backend, "auto|simd|reference, or a row that `annulus info` lists");
   add_choice_of_exchange(options, target);
@@ -133,11 +133,17 @@ void add_execution_options(Options& options, AttentionOptions& target) {
       },
       "threads of each rank (default: its share of the node's cores)");
   options.text("report", "FILE", target.report, "write what was done as JSON; - for standard output");
+}
+
+void add_execution_options(Options& options, AttentionOptions& target) {
+  add_scheme_options(options, target);
+  add_comm_timeout(options, target.comm_timeout);
+}
+
+void add_comm_timeout(Options& options, double& target) {
   options.value(
       "comm-timeout", "S",
-      [&target](const std::string& word) {
-        target.comm_timeout = parse_real("--comm-timeout", word, 0, longest_comm_timeout);
-      },
+      [&target](const std::string& word) { target = parse_real("--comm-timeout", word, 0, longest_comm_timeout); },
       "seconds without a sign of life from a peer after which all ranks end with code 5 (default 300; 0: wait for ever)");
 }
 

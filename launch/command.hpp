@@ -23,6 +23,8 @@ struct Command {
   std::string (*help)();
   /// Local, without MPI; `arguments` come after the command's name. Throws UsageError.
   Job (*parse)(std::span<const std::string> arguments);
+  /// In place of parse, of commands that need no MPI: local, does all of its work. Under mpirun rank 0 alone runs it.
+  ExitCode (*alone)(std::span<const std::string> arguments) = nullptr;
 };
 
 Command attend_command();      ///< attend.cpp
@@ -30,5 +32,7 @@ Command run_command();         ///< run.cpp
 Command checkpoint_command();  ///< checkpoint.cpp
 Command bench_command();       ///< bench.cpp
 Command info_command();        ///< info.cpp
+Command plan_command();        ///< plan.cpp
+Command calibrate_command();   ///< calibrate.cpp
 
 }  // namespace annulus::launch

@@ -23,7 +23,8 @@
 namespace annulus::launch {
 namespace {
 
-const std::array commands{attend_command(), run_command(), checkpoint_command(), bench_command(), info_command()};
+const std::array commands{attend_command(), run_command(), checkpoint_command(), bench_command(),
+                          info_command(),   plan_command(), calibrate_command()};
 
 std::string program_help() {
   std::string text =
@@ -111,8 +112,12 @@ ExitCode guarded_main(int argc, char** argv) {
   try {
     const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
     const std::string answer = answer_without_mpi(words);
-    if (answer.empty()) return run_under_mpi(argc, argv, words);
-    if (launched_rank() == 0) fmt::print("{}", answer);
+    const Command* const command = words.empty() ? nullptr : find_command(words[0]);
+    const bool alone = command != nullptr && command->alone != nullptr;
+    if (answer.empty() && !alone) return run_under_mpi(argc, argv, words);
+    if (launched_rank() != 0) return ExitCode::done;
+    if (answer.empty()) return command->alone(std::span(words).subspan(1));
+    fmt::print("{}", answer);
     return ExitCode::done;
   } catch (const Error& error) {
     print_error(error.what());

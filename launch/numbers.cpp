@@ -4,8 +4,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <sstream>
 
 #include "kernels/base/error.hpp"
 
@@ -44,6 +46,24 @@ std::int64_t parse_size(std::string_view option, const std::string& text, std::i
   }
   if (value < min || value > max) refuse(option, text, wanted);
   return value;
+}
+
+std::vector<std::int64_t> parse_sizes(std::string_view option, const std::string& words, std::int64_t min) {
+  std::vector<std::int64_t> values;
+  std::istringstream list(words + ",");  // so that a comma at the end leaves an empty word
+  for (std::string word; std::getline(list, word, ',');) {
+    values.push_back(parse_size(option, word, min));
+    const std::size_t count = values.size();
+    if (count > 1 && values[count - 2] >= values[count - 1]) refuse(option, words, "a list that ascends, such as 64k,256k,1M");
+  }
+  return values;
+}
+
+std::string size_text(std::int64_t value) {
+  std::size_t power = 0;
+  constexpr std::array suffixes{"", "k", "M", "G"};
+  for (; value != 0 && value % 1024 == 0 && power + 1 < suffixes.size(); ++power) value /= 1024;
+  return std::to_string(value) + suffixes[power];
 }
 
 double parse_duration(std::string_view option, const std::string& text) {

@@ -73,6 +73,13 @@ void Options::size(const std::string& name, const std::string& placeholder, std:
       [&target, min, option = "--" + name](const std::string& word) { target = parse_size(option, word, min); }, help);
 }
 
+void Options::sizes(const std::string& name, const std::string& placeholder, std::vector<std::int64_t>& target,
+                    std::int64_t min, const std::string& help) {
+  value(
+      name, placeholder,
+      [&target, min, option = "--" + name](const std::string& words) { target = parse_sizes(option, words, min); }, help);
+}
+
 void Options::real(const std::string& name, const std::string& placeholder, std::optional<double>& target, double min,
                    double max, const std::string& help) {
   value(

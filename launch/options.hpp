@@ -37,6 +37,9 @@ class Options {
   /// Sizes accept 64k, 1M.
   void size(const std::string& name, const std::string& placeholder, std::int64_t& target, std::int64_t min,
             const std::string& help);
+  /// Sizes with commas between them: 64k,256k,1M.
+  void sizes(const std::string& name, const std::string& placeholder, std::vector<std::int64_t>& target, std::int64_t min,
+             const std::string& help);
   void real(const std::string& name, const std::string& placeholder, std::optional<double>& target, double min,
             double max, const std::string& help);
   /// A word that must be given, by place. Declared in order.
@@ -89,7 +92,11 @@ enum class MaskDefault { full, causal };
 
 /// --causal or --no-causal, the other rules of MaskSpec, --softmax-scale, --softcap, --layout.
 void add_mask_options(Options& options, AttentionOptions& target, MaskDefault mask);
-/// --dtype --backend --exchange --backward --threads --report --comm-timeout.
+/// --dtype --backend --exchange --backward --threads --report.
+void add_scheme_options(Options& options, AttentionOptions& target);
+/// --comm-timeout.
+void add_comm_timeout(Options& options, double& target);
+/// Both.
 void add_execution_options(Options& options, AttentionOptions& target);
 /// Checks what one value alone cannot show: that the rules of the mask fit together, that the backend exists here and
 /// takes the dtype. Throws UsageError. Local.

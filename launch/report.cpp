@@ -140,6 +140,15 @@ Json to_json(const Report& report) {
           {"digest", or_null(report.digest)}};
 }
 
+void write_report(const std::string& path, const Json& json) {
+  if (path.empty()) return;
+  const std::string text = json.dump(2) + "\n";
+  if (path == "-") return fmt::print("{}", text);
+  ReplacedFile file(path);
+  file.append(text);
+  file.commit();
+}
+
 ReportFile::ReportFile(const Communicator& world, std::string path) : path_(std::move(path)) {
   together(world, [&] {
     if (world.rank() == 0 && !path_.empty() && path_ != "-") const ReplacedFile probe(path_);
@@ -149,12 +158,7 @@ ReportFile::ReportFile(const Communicator& world, std::string path) : path_(std:
 void ReportFile::write(const Communicator& world, const Json& json) const {
   if (path_.empty()) return;
   together(world, [&] {
-    if (world.rank() != 0) return;
-    const std::string text = json.dump(2) + "\n";
-    if (path_ == "-") return fmt::print("{}", text);
-    ReplacedFile file(path_);
-    file.append(text);
-    file.commit();
+    if (world.rank() == 0) write_report(path_, json);
   });
 }
 

@@ -77,6 +77,9 @@ std::string layer_table(const std::vector<LayerReport>& layers);
 /// The JSON contract; absent features are null.
 Json to_json(const Report& report);
 
+/// Local. Writes a report: "" nowhere, "-" to standard output, else replaces the file. Throws ResourceError.
+void write_report(const std::string& path, const Json& json);
+
 /// Where --report goes: "" nowhere, "-" standard output, else a file.
 class ReportFile {
  public:

@@ -33,7 +33,9 @@ Json rope_json(const stack::RopeSpec& rope) {
 }  // namespace
 
 std::string seconds_text(double seconds) {
-  return seconds < 1 ? fmt::format("{:.1f} ms", seconds * 1e3) : fmt::format("{:.2f} s", seconds);
+  if (seconds < 1) return fmt::format("{:.1f} ms", seconds * 1e3);
+  if (seconds < 600) return fmt::format("{:.2f} s", seconds);
+  return seconds < 7200 ? fmt::format("{:.1f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);
 }
 
 std::string model_text(const stack::ModelSpec& model) {

@@ -13,8 +13,9 @@ namespace annulus {
 /// README.md in this folder for tables. Groups of one: the flat ring, where every step is a hop.
 class RingSchedule {
  public:
-  /// Groups of one.
-  RingSchedule(int its_rank, int ranks) : rank(its_rank), size(ranks), place_(its_rank) {}
+  /// Groups of consecutive ranks; `its_group_size` divides their number.
+  RingSchedule(int its_rank, int ranks, int its_group_size = 1)
+      : rank(its_rank), size(ranks), group_size(its_group_size), place_(its_rank) {}
   /// `by_group`: all ranks, group by group; `group_size` divides their number.
   RingSchedule(int its_rank, std::vector<int> by_group, int its_group_size)
       : rank(its_rank), size(static_cast<int>(by_group.size())), group_size(its_group_size), by_group_(std::move(by_group)) {

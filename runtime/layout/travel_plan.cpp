@@ -3,6 +3,7 @@
 #include "runtime/layout/travel_plan.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <utility>
 
@@ -34,28 +35,47 @@ TravelPlan travel_plan(const RingSchedule& ring, const std::function<std::int64_
   return plan;
 }
 
-TravelPlan travel_plan(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
-                       std::int64_t granule) {
-  const int groups = ring.groups();
-  std::vector<std::int64_t> ends(static_cast<std::size_t>(groups), 0);  // of the keys that a group sees
-  std::vector<int> group_of(static_cast<std::size_t>(ring.size), 0);
-  for (int group = 0; group < groups; ++group) {
+RowsStillSeen::RowsStillSeen(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
+                             std::int64_t granule)
+    : k_layout_(k_layout), granule_(granule), groups_(ring.groups()), group_of_(static_cast<std::size_t>(ring.size), 0) {
+  std::vector<std::int64_t> ends(static_cast<std::size_t>(groups_), 0);
+  for (int group = 0; group < groups_; ++group) {
     for (int member = 0; member < ring.group_size; ++member) {
       const int rank = ring.rank_at(group, member);
       std::int64_t& end = ends[static_cast<std::size_t>(group)];
       end = std::max(end, keys_end(mask, q_layout, rank));
-      group_of[static_cast<std::size_t>(rank)] = group;
+      group_of_[static_cast<std::size_t>(rank)] = group;
     }
   }
-  return travel_plan(ring, [&](int owner, int hop) {
-    if (hop == 0) return k_layout.rows(owner);
-    std::int64_t end = 0;
-    for (int later = hop; later < groups; ++later) {
-      const int visited = (group_of[static_cast<std::size_t>(owner)] + groups - later) % groups;
-      end = std::max(end, ends[static_cast<std::size_t>(visited)]);
+  ends_.push_back(std::move(ends));
+  for (int width = 1; 2 * width <= groups_; width *= 2) {
+    const std::vector<std::int64_t>& halves = ends_.back();
+    std::vector<std::int64_t> wholes(halves.size());
+    for (std::size_t group = 0; group < halves.size(); ++group) {
+      wholes[group] = std::max(halves[group], halves[(group + static_cast<std::size_t>(width)) % halves.size()]);
     }
-    return rows_seen(k_layout, owner, end, granule);
-  });
+    ends_.push_back(std::move(wholes));
+  }
+}
+
+/// Of the keys that `count` groups see, from `group` upwards and around.
+std::int64_t RowsStillSeen::end_from(int group, int count) const {
+  const int level = std::bit_width(static_cast<unsigned>(count)) - 1;
+  const std::vector<std::int64_t>& ends = ends_[static_cast<std::size_t>(level)];
+  const int second = (group + count - (1 << level)) % groups_;
+  return std::max(ends[static_cast<std::size_t>(group)], ends[static_cast<std::size_t>(second)]);
+}
+
+/// A block visits groups downwards: with `hop` hops behind it, the last one to come is the one above its owner's.
+std::int64_t RowsStillSeen::operator()(int owner, int hop) const {
+  if (hop == 0) return k_layout_.rows(owner);
+  const int above = (group_of_[static_cast<std::size_t>(owner)] + 1) % groups_;
+  return rows_seen(k_layout_, owner, end_from(above, groups_ - hop), granule_);
+}
+
+TravelPlan travel_plan(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
+                       std::int64_t granule) {
+  return travel_plan(ring, RowsStillSeen(ring, mask, q_layout, k_layout, granule));
 }
 
 std::int64_t most_rows_left_behind(const Mask& mask, const Layout& q_layout, const Layout& k_layout, std::int64_t granule) {

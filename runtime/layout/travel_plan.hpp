@@ -24,7 +24,26 @@ struct TravelPlan {
 /// `rows(owner, hop)` must not grow with the hop. Calls it O(ranks) times.
 TravelPlan travel_plan(const RingSchedule& ring, const std::function<std::int64_t(int owner, int hop)>& rows);
 
-/// For what the mask shows; blocks are cut at multiples of `granule` rows. O(ranks * groups).
+/// Rows that some rank still sees, by owner and hop: `rows` of a travel plan. Answers in constant time.
+class RowsStillSeen {
+ public:
+  /// `ring`: of any rank. The layouts outlive this. O(groups log groups) memory.
+  RowsStillSeen(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
+                std::int64_t granule);
+  /// Of the owner's block when `hop` begins: its first rows, a multiple of the granule or all.
+  std::int64_t operator()(int owner, int hop) const;
+
+ private:
+  std::int64_t end_from(int group, int groups) const;
+
+  const Layout& k_layout_;
+  std::int64_t granule_;
+  int groups_;
+  std::vector<int> group_of_;                       ///< by rank
+  std::vector<std::vector<std::int64_t>> ends_;     ///< [level][group]: of the keys that 2^level groups see, upwards
+};
+
+/// For what the mask shows; blocks are cut at multiples of `granule` rows. O(ranks).
 TravelPlan travel_plan(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
                        std::int64_t granule);
 
