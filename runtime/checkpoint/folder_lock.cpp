@@ -46,20 +46,22 @@ std::string record_in(int descriptor) {
 
 }  // namespace
 
-FolderLock::FolderLock(const std::string& folder) {
-  const std::string path = folder + "/.lock";
+FileLock::FileLock(const std::string& path, const LockRefusal& refusal) {
   descriptor_ = Descriptor(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
   const int raw = descriptor_.get();
   if (raw < 0) throw ResourceError("cannot write '" + path + "' (" + std::strerror(errno) + "); try another folder");
   const int failure = lock_patiently(raw);
   if (failure == EWOULDBLOCK) {
-    throw ResourceError("cannot save to '" + folder + "' (" + record_in(raw) +
-                        " is saving there); try another folder, or wait for its end");
+    throw ResourceError(refusal.problem + " (" + record_in(raw) + " " + refusal.does + "); try " + refusal.instead +
+                        ", or wait for its end");
   }
   held_ = failure == 0;
   const std::string record = own_record();
   // for the message above alone: a record that cannot be written (a full disk) is no reason to refuse
   if (held_ && ftruncate(raw, 0) == 0) static_cast<void>(!pwrite(raw, record.data(), record.size(), 0));
 }
+
+FolderLock::FolderLock(const std::string& folder)
+    : FileLock(folder + "/.lock", {"cannot save to '" + folder + "'", "is saving there", "another folder"}) {}
 
 }  // namespace annulus::checkpoint
