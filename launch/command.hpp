@@ -31,6 +31,7 @@ Command attend_command();      ///< attend.cpp
 Command run_command();         ///< run.cpp
 Command checkpoint_command();  ///< checkpoint.cpp
 Command bench_command();       ///< bench.cpp
+Command report_command();      ///< report_command.cpp
 Command info_command();        ///< info.cpp
 Command plan_command();        ///< plan.cpp
 Command calibrate_command();   ///< calibrate.cpp

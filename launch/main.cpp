@@ -23,8 +23,8 @@
 namespace annulus::launch {
 namespace {
 
-const std::array commands{attend_command(), run_command(), checkpoint_command(), bench_command(),
-                          info_command(),   plan_command(), calibrate_command()};
+const std::array commands{attend_command(), run_command(),       checkpoint_command(), plan_command(), calibrate_command(),
+                          report_command(), bench_command(), info_command()};
 
 std::string program_help() {
   std::string text =

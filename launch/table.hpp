@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace annulus::launch {
@@ -13,6 +14,8 @@ class Table {
   explicit Table(std::vector<std::string> header);
   /// As many cells as the header has.
   void add(std::vector<std::string> cells);
+  /// The header first.
+  const std::vector<std::vector<std::string>>& rows() const { return rows_; }
   /// All rows, each ended by a newline, no trailing blanks.
   std::string text() const;
 
