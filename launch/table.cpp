@@ -55,6 +55,14 @@ std::string Table::text() const {
   return text;
 }
 
+std::string count_text(std::int64_t count) {
+  std::string text = std::to_string(count);
+  for (auto place = static_cast<std::ptrdiff_t>(text.size()) - 3; place > 0; place -= 3) {
+    text.insert(static_cast<std::size_t>(place), ",");
+  }
+  return text;
+}
+
 std::string facts_text(const std::vector<std::pair<std::string, std::string>>& facts) {
   std::size_t width = 0;
   for (const auto& [name, value] : facts) width = std::max(width, name.size());

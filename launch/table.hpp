@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +23,9 @@ class Table {
  private:
   std::vector<std::vector<std::string>> rows_;
 };
+
+/// "1,048,576", for a count of 0 or more.
+std::string count_text(std::int64_t count);
 
 /// "Name  value" lines, values aligned: the summary above a table.
 std::string facts_text(const std::vector<std::pair<std::string, std::string>>& facts);
