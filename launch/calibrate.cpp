@@ -1,43 +1,31 @@
 /// `annulus calibrate`: measures this machine or cluster and writes its description.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <annulus/version.hpp>
 
-#include <array>
-#include <chrono>
-#include <fstream>
-#include <optional>
+#include <algorithm>
+#include <memory>
 
-#include "kernels/base/checked.hpp"
-#include "launch/bench_io.hpp"
-#include "launch/calibrate_kernels.hpp"
-#include "launch/calibrate_links.hpp"
+
+#include "kernels/kernel_table.hpp"
+#include "launch/calibrate_machine.hpp"
 #include "launch/command.hpp"
 #include "launch/machine_file.hpp"
 #include "launch/memory.hpp"
 #include "launch/options.hpp"
-#include "launch/progress.hpp"
+#include "launch/report.hpp"
 #include "launch/table.hpp"
 #include "runtime/checkpoint/replaced_file.hpp"
 #include "runtime/comm/agreement.hpp"
-#include "runtime/comm/placement.hpp"
 #include "runtime/comm/vigil.hpp"
 
 namespace annulus::launch {
 namespace {
 
-using kernels::Direction;
-
-constexpr std::int64_t block_bytes = std::int64_t{4} << 20;   ///< of a hop
-constexpr std::int64_t file_bytes = std::int64_t{128} << 20;  ///< of a rank
-constexpr int file_samples = 3;
 constexpr std::int64_t most_samples = 1000;
 
 struct CalibrateOptions {
   std::string output;
-  std::string name;
-  std::string backend = "auto";
-  std::string folder;  ///< empty: no files
+  CalibrateRequest request;
   std::int64_t samples = 7;
   double comm_timeout = default_comm_timeout;
 };
@@ -49,134 +37,12 @@ std::unique_ptr<Options> declare(CalibrateOptions& target) {
       "messages within and between nodes, with --folder the file system. Start it as the runs will be: under mpirun, a rank on\n"
       "every core that is to compute (rates of a busy node are lower than those of one core alone). Takes about ten seconds.");
   options->positional("FILE.toml", target.output);
-  options->text("name", "WORDS", target.name, "what to call the machine (default: the host's name)");
-  options->text("backend", "NAME", target.backend, "as in run (default auto)");
-  options->text("folder", "DIR", target.folder, "measure checkpoints there, too");
+  options->text("name", "WORDS", target.request.name, "what to call the machine (default: the host's name)");
+  options->text("backend", "NAME", target.request.backend, "as in run (default auto)");
+  options->text("folder", "DIR", target.request.folder, "measure checkpoints there, too");
   options->size("samples", "K", target.samples, 1, "measurements behind each figure (default 7)");
   add_comm_timeout(*options, target.comm_timeout);
   return options;
-}
-
-/// Collective. Medians of ranks would hide a slow one: the slowest counts, as in a ring.
-void take_slowest(const Communicator& world, forecast::KernelSpeed& speed) {
-  std::array<double, 4> slowest{1 / speed.flops_per_second, speed.edge_keys, speed.row_seconds, speed.step_row_seconds};
-  world.max(slowest);
-  speed.flops_per_second = 1 / slowest[0];
-  speed.edge_keys = slowest[1];
-  speed.row_seconds = slowest[2];
-  speed.step_row_seconds = slowest[3];
-}
-
-class Calibration {
- public:
-  Calibration(const Communicator& world, const CalibrateOptions& options)
-      : world_(world), options_(options), node_(world.node()), progress_(world) {}
-
-  forecast::Machine run() {
-    describe();
-    measure_kernels();
-    measure_row_work();
-    measure_links();
-    measure_files();
-    return machine_;
-  }
-
- private:
-  void describe();
-  void measure_kernels();
-  void measure_row_work();
-  void measure_links();
-  void measure_files();
-  int samples() const { return static_cast<int>(options_.samples); }
-
-  const Communicator& world_;
-  const CalibrateOptions& options_;
-  Communicator node_;
-  ProgressLine progress_;
-  forecast::Machine machine_;
-};
-
-std::string today() {
-  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  std::array<char, 32> text{};
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  std::strftime(text.data(), text.size(), "%Y-%m-%d", &utc);
-  return text.data();
-}
-
-void Calibration::describe() {
-  const auto share = static_cast<std::uint64_t>(fair_threads(node_));
-  std::array<std::uint64_t, 1> shares{share};  // bound ranks see their own cores alone
-  node_.sum(shares);
-  std::array<std::uint64_t, 2> least{std::max(shares[0], static_cast<std::uint64_t>(usable_cores())), available_memory()};
-  world_.min(least);
-  machine_.name = options_.name.empty() ? host_name() : options_.name;
-  machine_.source = fmt::format("annulus {} calibrate, {} ranks, {} on a node, {}", ANNULUS_VERSION, world_.size(), node_.size(), today());
-  machine_.backend = options_.backend;
-  machine_.cores_per_node = static_cast<int>(least[0]);
-  machine_.memory_per_node = least[1];
-}
-
-void Calibration::measure_kernels() {
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-    const kernels::KernelTable& table = kernels::kernel_table(options_.backend, dtype);
-    for (const std::int64_t head_dim : {64, 128}) {
-      for (const Direction direction : {Direction::forward, Direction::backward}) {
-        progress_.show(fmt::format("kernels: {}, head_dim {}", name(dtype), head_dim));
-        forecast::KernelSpeed speed;
-        together(world_, [&] { speed = measure_speed(table, dtype, head_dim, direction, samples()); });
-        take_slowest(world_, speed);
-        machine_.kernels.push_back(speed);
-      }
-    }
-  }
-}
-
-void Calibration::measure_row_work() {
-  progress_.show("projections");
-  RowSpeed rows;
-  together(world_, [&] { rows = measure_rows(samples()); });
-  std::array<double, 2> slowest{1 / rows.projection_flops_per_second, 1 / rows.weights_per_second};
-  world_.max(slowest);
-  machine_.projection_flops_per_second = 1 / slowest[0];
-  machine_.weights_per_second = 1 / slowest[1];
-}
-
-/// Within nodes all nodes at once; between them first one rank of each, then all ranks with their counterparts.
-void Calibration::measure_links() {
-  progress_.show("links");
-  std::array<std::uint64_t, 1> fewest{static_cast<std::uint64_t>(node_.size())};
-  world_.min(fewest);
-  const forecast::LinkSpeed unknown{.latency_seconds = 1e-6, .bytes_per_second = 1e10, .busy_share = 1};  // one rank alone: never used
-  machine_.node = node_.size() > 1 ? measure_ring_link(node_, block_bytes, samples()) : unknown;
-  std::array<double, 3> slowest{machine_.node.latency_seconds, 1 / machine_.node.bytes_per_second, machine_.node.busy_share};
-  world_.max(slowest);
-  machine_.node = {slowest[0], 1 / slowest[1], slowest[2]};
-  machine_.network = machine_.node;
-  if (world_.size() == node_.size()) return;
-  const Communicator counterparts = world_.split(node_.rank());
-  if (node_.rank() == 0) machine_.network = measure_ring_link(counterparts, block_bytes, samples());
-  world_.barrier();
-  const bool all = counterparts.size() > 1;
-  const double together_rate = all ? measure_ring_link(counterparts, block_bytes, samples()).bytes_per_second : 0;
-  std::array<double, 4> worst{0, 0, 0, together_rate > 0 ? 1 / together_rate : 0};
-  if (node_.rank() == 0) {
-    worst = {machine_.network.latency_seconds, 1 / machine_.network.bytes_per_second, machine_.network.busy_share, worst[3]};
-  }
-  world_.max(worst);
-  machine_.network = {worst[0], 1 / worst[1], worst[2]};
-  machine_.node_ports_bytes_per_second = static_cast<double>(fewest[0]) / worst[3];
-}
-
-void Calibration::measure_files() {
-  if (options_.folder.empty()) return;
-  progress_.show("files");
-  const IoRates rates = measure_io(world_, {options_.folder, file_bytes, LayoutKind::contiguous}, file_samples);
-  for (const IoRate& rate : rates.directions) {
-    if (rate.direction == "write") machine_.file_write_bytes_per_second = rate.rate.median();
-    if (rate.direction == "read") machine_.file_read_bytes_per_second = rate.rate.median();
-  }
 }
 
 std::string rates_table(const forecast::Machine& machine) {
@@ -216,7 +82,7 @@ ExitCode calibrate(const Communicator& world, const CalibrateOptions& options) {
   together(world, [&] {
     if (world.rank() == 0) const ReplacedFile probe(options.output);
   });
-  const forecast::Machine machine = Calibration(world, options).run();
+  const forecast::Machine machine = calibrate_machine(world, options.request);
   together(world, [&] {
     if (world.rank() != 0) return;
     ReplacedFile file(options.output);
@@ -235,7 +101,8 @@ std::string help() {
 Job parse(std::span<const std::string> arguments) {
   CalibrateOptions options;
   declare(options)->parse(arguments);
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) (void)kernels::kernel_table(options.backend, dtype);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) (void)kernels::kernel_table(options.request.backend, dtype);
+  options.request.samples = static_cast<int>(std::min(options.samples, most_samples + 1));
   if (options.samples > most_samples) throw UsageError("--samples (it would never end); try 7");
   return [options](const Communicator& world) { return calibrate(world, options); };
 }

@@ -35,5 +35,6 @@ Command report_command();      ///< report_command.cpp
 Command info_command();        ///< info.cpp
 Command plan_command();        ///< plan.cpp
 Command calibrate_command();   ///< calibrate.cpp
+Command study_command();       ///< study.cpp
 
 }  // namespace annulus::launch

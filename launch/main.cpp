@@ -24,7 +24,7 @@ namespace annulus::launch {
 namespace {
 
 const std::array commands{attend_command(), run_command(),       checkpoint_command(), plan_command(), calibrate_command(),
-                          report_command(), bench_command(), info_command()};
+                          study_command(),  report_command(), bench_command(), info_command()};
 
 std::string program_help() {
   std::string text =

@@ -3,6 +3,7 @@
 #include "launch/memory.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
@@ -98,6 +99,14 @@ std::uint64_t peak_rss_bytes() {
   const std::uint64_t peak = kib_of(status, "VmHWM:");
   const std::uint64_t shared = kib_of(status, "RssFile:") + kib_of(status, "RssShmem:");
   return peak - std::min(peak, shared) + kib_of("/proc/self/smaps_rollup", "Pss_Shmem:");
+}
+
+void forget_peak_memory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_THRESHOLD, 128 * 1024);  // else it grows with what is freed, and freed buffers stay with the process
+  malloc_trim(0);
+#endif
+  std::ofstream("/proc/self/clear_refs") << "5";
 }
 
 std::uint64_t available_memory() {

@@ -15,6 +15,9 @@ namespace annulus::launch {
 /// equal shards comes to its own window). Call while the ring lives: windows count only while mapped. Local.
 std::uint64_t peak_rss_bytes();
 
+/// Gives freed memory back to the system; the peak begins anew from what is held now (Linux with glibc). Local.
+void forget_peak_memory();
+
 /// Memory that this node can still give: MemAvailable, or less where a control group limits it. UINT64_MAX where the
 /// system does not say. Local.
 std::uint64_t available_memory();

@@ -27,24 +27,9 @@ constexpr double largest_factor = 1e6;
                                word));
 }
 
-/// Letters, and behind an L its window.
-void parse_pattern(const std::string& word, ModelOptions& target) {
-  target.pattern.clear();
-  target.windows.clear();
-  for (std::size_t at = 0; at < word.size();) {
-    const std::size_t next = std::min(word.find_first_of("LG", at + 1), word.size());
-    const std::string window = word.substr(at + 1, next - at - 1);
-    if (word[at] != 'L' && (word[at] != 'G' || !window.empty())) refuse_pattern(word);
-    if (word[at] == 'L') target.windows.push_back(window.empty() ? 0 : parse_size("--pattern", window, 1));
-    target.pattern += word[at];
-    at = next;
-  }
-  if (target.pattern.empty()) refuse_pattern(word);
-}
-
 void add_layer_options(Options& options, ModelOptions& target) {
   options.value(
-      "pattern", "WORD", [&target](const std::string& word) { parse_pattern(word, target); },
+      "pattern", "WORD", [&target](const std::string& word) { set_pattern(target, word); },
       "kinds of the layers, repeated: L is local (with a window or a chunk), G global (default G); a number behind an L is "
       "the sliding window of that layer, as in L512L4kG");
   options.real("residual-alpha", "A", target.residual_alpha, 0, 1,
@@ -203,6 +188,20 @@ ModelSpec default_model() {
 }
 
 }  // namespace
+
+void set_pattern(ModelOptions& target, const std::string& word) {
+  target.pattern.clear();
+  target.windows.clear();
+  for (std::size_t at = 0; at < word.size();) {
+    const std::size_t next = std::min(word.find_first_of("LG", at + 1), word.size());
+    const std::string window = word.substr(at + 1, next - at - 1);
+    if (word[at] != 'L' && (word[at] != 'G' || !window.empty())) refuse_pattern(word);
+    if (word[at] == 'L') target.windows.push_back(window.empty() ? 0 : parse_size("--pattern", window, 1));
+    target.pattern += word[at];
+    at = next;
+  }
+  if (target.pattern.empty()) refuse_pattern(word);
+}
 
 void add_model_options(Options& options, ModelOptions& target) {
   options.value(

@@ -29,6 +29,9 @@ struct ModelOptions {
   std::int64_t rope_original = 0;
 };
 
+/// Letters, and behind an L its window: LLLLLG, L512L4kG. Throws UsageError that names --pattern.
+void set_pattern(ModelOptions& target, const std::string& word);
+
 /// --model --pattern --layers --heads --kv-heads --head-dim --seed --residual-alpha --rope-*.
 void add_model_options(Options& options, ModelOptions& target);
 

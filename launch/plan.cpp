@@ -7,12 +7,16 @@
 
 #include "kernels/base/error.hpp"
 #include "launch/command.hpp"
+#include "launch/cost_tables.hpp"
 #include "launch/machine_file.hpp"
+#include "launch/mask_picture.hpp"
 #include "launch/memory.hpp"
+#include "launch/numbers.hpp"
 #include "launch/plan_options.hpp"
 #include "launch/plan_text.hpp"
 #include "launch/run_text.hpp"
 #include "launch/table.hpp"
+#include "runtime/checkpoint/replaced_file.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -32,6 +36,7 @@ class Planner {
     }
     if (budget(1) > 0) find_extremes();
     if (options_.compare) schemes_ = schemes_by_time(request(options_.seq_lens.back(), options_.ranks.back()), *machine_);
+    if (!options_.mask_picture.empty()) draw_mask();
     write_report(options_.request.scores.report, json());
     if (options_.request.scores.report != "-") print();
     return ExitCode::done;
@@ -60,6 +65,8 @@ class Planner {
   Json json() const;
   void print() const;
   void print_facts() const;
+  void print_tables() const;
+  void draw_mask() const;
 
   PlanOptions options_;
   std::optional<forecast::Machine> machine_;
@@ -110,6 +117,35 @@ void Planner::print_facts() const {
                                  {"directions", options_.request.scores.backward ? "forward and backward" : "forward"}}));
 }
 
+/// Of the local layers; without any what models often take.
+std::int64_t quoted_window(const stack::ModelSpec& model) {
+  constexpr std::int64_t usual = 4096;
+  if (model.local_masks.empty() || !model.local_masks[0].window_size.is_set()) return usual;
+  const std::int64_t left = model.local_masks[0].window_size.left;
+  return left < 0 ? usual : left + 1;
+}
+
+void Planner::print_tables() const {
+  const stack::ModelSpec& model = points_[0].model;
+  std::vector<stack::Preset> models{{options_.request.model.preset.empty() ? "this model" : options_.request.model.preset, model}};
+  for (const stack::Preset& preset : stack::presets()) {
+    if (preset.name != models[0].name) models.push_back(preset);
+  }
+  const std::int64_t window = quoted_window(model);
+  fmt::print("\nScores of one head and layer, were they kept (they never are):\n{}\nPairs of a causal mask and of a window of {}:\n{}"
+             "\nKV caches of 16-bit elements, at {} tokens:\n{}",
+             score_table(options_.seq_lens), window, window_table(options_.seq_lens, window),
+             size_text(options_.seq_lens.back()), kv_table(models, options_.seq_lens.back()));
+}
+
+void Planner::draw_mask() const {
+  const PlanPoint point = plan_point(request(options_.seq_lens.front(), options_.ranks.back()), nullptr);
+  const AttentionSpec spec = point.model.layer(0).attention;
+  ReplacedFile file(options_.mask_picture);
+  file.append(mask_picture(Mask(spec.mask, spec.seq_q, spec.seq_k), point.plan.layout, point.plan.placement.ranks));
+  file.commit();
+}
+
 void Planner::print() const {
   print_facts();
   fmt::print("{}", points_table(points_, [this](std::int64_t ranks) { return budget(ranks); }));
@@ -125,6 +161,8 @@ void Planner::print() const {
     fmt::print("\nRows per rank from which a hop hides behind the step that computes meanwhile (global layers):\n{}",
                thresholds_table(points_[0].model.attention, *machine_, threads()));
   }
+  if (options_.tables) print_tables();
+  if (!options_.mask_picture.empty()) fmt::print("\nmask drawn: {}\n", options_.mask_picture);
 }
 
 ExitCode plan(std::span<const std::string> arguments) { return Planner(parse_plan_options(arguments)).run(); }

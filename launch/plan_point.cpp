@@ -53,7 +53,9 @@ std::vector<stack::MemoryItem> memory_of(const PointRequest& request, const stac
                              .threads = plan.placement.threads,
                              .direction = request.scores.backward ? Direction::backward : Direction::forward,
                              .exchange = plan.exchange,
-                             .local_halo = plan.local_halo},
+                             .local_halo = plan.local_halo,
+                             .verify_rows = request.verify_rows,
+                             .file_windows = request.files},
                             table);
 }
 

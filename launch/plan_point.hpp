@@ -26,6 +26,8 @@ struct PointRequest {
   std::int64_t batch = 1;
   std::int64_t seq_len = 0;
   forecast::Placement placement;
+  std::int64_t verify_rows = 0;
+  bool files = true;  ///< reads tokens, takes a digest: not in a study
 };
 
 /// A model over that many tokens. Throws UsageError.

@@ -21,6 +21,7 @@
 #include "launch/run_resume.hpp"
 #include "launch/run_saver.hpp"
 #include "launch/run_text.hpp"
+#include "launch/stop_request.hpp"
 #include "launch/table.hpp"
 #include "launch/trace_file.hpp"
 #include "runtime/checkpoint/tensor_file.hpp"

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <csignal>
 #include <map>
 #include <variant>
 
@@ -14,6 +13,7 @@
 #include "launch/run_resume.hpp"
 #include "launch/run_text.hpp"
 #include "launch/saved_halo.hpp"
+#include "launch/stop_request.hpp"
 #include "runtime/checkpoint/generation_folder.hpp"
 #include "runtime/comm/agreement.hpp"
 
@@ -22,13 +22,7 @@ namespace {
 
 constexpr double stop_margin_seconds = 2;  ///< to end MPI and the job
 
-volatile std::sig_atomic_t stop_signalled = 0;
-
-void note_signal(int) { stop_signalled = 1; }
-
 }  // namespace
-
-void listen_for_stop() { std::signal(SIGUSR1, note_signal); }
 
 RunSaver::RunSaver(const Communicator& world, const RunOptions& options, std::string plan, std::uint64_t seed)
     : world_(world),
@@ -43,7 +37,7 @@ RunSaver::RunSaver(const Communicator& world, const RunOptions& options, std::st
 }
 
 /// A signal that comes too late is not to kill a run that has all but ended.
-RunSaver::~RunSaver() { std::signal(SIGUSR1, SIG_IGN); }
+RunSaver::~RunSaver() { ignore_stop(); }
 
 /// What is there would be pruned as this run saves.
 void RunSaver::check_folder() const {
@@ -69,7 +63,7 @@ RunSaver::Wish RunSaver::agreed_wish() {
   for (const SaveReport& save : saves_) save_seconds = std::max(save_seconds, save.seconds);
   const double needed = watch_.seconds() + 1.2 * longest_layer_ + 2 * save_seconds + stop_margin_seconds;
   const bool late = options_.time_limit_seconds > 0 && needed > options_.time_limit_seconds;
-  const auto wish = stop_signalled != 0 ? Wish::signal : late ? Wish::time : Wish::none;
+  const auto wish = stop_asked() ? Wish::signal : late ? Wish::time : Wish::none;
   std::array<std::uint64_t, 2> asked{wish == Wish::signal ? 1U : 0U, wish == Wish::time ? 1U : 0U};
   world_.max(asked);
   return asked[0] > 0 ? Wish::signal : asked[1] > 0 ? Wish::time : Wish::none;

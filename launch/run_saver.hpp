@@ -13,9 +13,6 @@
 
 namespace annulus::launch {
 
-/// From here on SIGUSR1 asks a run to save and stop: before MPI starts, so that none comes too early. Local.
-void listen_for_stop();
-
 /// Saves every so many layers, and stops at SIGUSR1 or before the time limit. Methods are collective.
 class RunSaver {
  public:

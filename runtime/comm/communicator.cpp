@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/comm/communicator.hpp"
 
+#include <chrono>
 #include <cstdio>
 #include <limits>
+#include <thread>
 
 #include "runtime/comm/transfer.hpp"
 #include "runtime/comm/transfer_plan.hpp"
@@ -78,6 +80,18 @@ void Communicator::await_all_ranks(const char* doing) const {
   MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(comm_.get(), &request), doing);
   await_all({&request, 1}, MPI_STATUSES_IGNORE, comm_.get(), {doing});
+}
+
+void Communicator::barrier_asleep() const {
+  constexpr const char* doing = "meet ranks that work";
+  constexpr auto nap = std::chrono::milliseconds(2);
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(comm_.get(), &request), doing);
+  Vigil vigil(comm_.get(), {doing});
+  for (int done = 0; done == 0; vigil.keep()) {
+    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), doing);
+    if (done == 0) std::this_thread::sleep_for(nap);
+  }
 }
 
 void Communicator::min(std::span<std::uint64_t> values) const {

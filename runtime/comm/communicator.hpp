@@ -52,6 +52,8 @@ class Communicator {
   Communicator split(int color) const;
 
   void barrier() const { await_all_ranks("meet all ranks"); }
+  /// As barrier, for waits as long as others work: this rank sleeps, and leaves them its core and the memory's bandwidth.
+  void barrier_asleep() const;
   /// Element-wise over ranks; the result is the same on every rank.
   void min(std::span<std::uint64_t> values) const;
   void max(std::span<std::uint64_t> values) const;

@@ -71,7 +71,8 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
       {"rings: blocks, carries, masks", rings},
       {"weights of one layer (f32)", layer_weight_bytes(model)},
       {"row blocks of the threads", checked_product({scratch, run.threads})},
-      {"windows of files and digest", window_bytes + (run.tensor_files ? static_cast<std::uint64_t>(staging_bytes) : 0)},
+      {"windows of files and digest",
+       (run.file_windows ? window_bytes : 0) + (run.tensor_files ? static_cast<std::uint64_t>(staging_bytes) : 0)},
   };
   const std::int64_t halo = shape.batch * (held - layout.max_rows());  // staged to send and to receive
   if (halo > 0) plan.push_back({"halo of x, in and out", 2 * PerRow{model, halo, 1}.f32(model.width())});
