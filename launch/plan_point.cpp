@@ -14,7 +14,6 @@ using kernels::Direction;
 using stack::LayerKind;
 using stack::LocalHalo;
 
-constexpr std::int64_t context_step = 1024;
 constexpr std::int64_t most_context = std::int64_t{1} << 40;
 constexpr std::int64_t most_stripes = std::int64_t{1} << 22;  ///< pieces that a plan lists one by one
 
@@ -97,23 +96,23 @@ std::optional<std::uint64_t> bytes_of(const PointRequest& request) {
   }
 }
 
-std::int64_t longest_context(PointRequest request, std::uint64_t budget) {
+std::int64_t longest_context(PointRequest request, std::uint64_t budget, std::int64_t step) {
   const auto fits = [&](std::int64_t steps) {
-    request.seq_len = steps * context_step;
+    request.seq_len = steps * step;
     const std::optional<std::uint64_t> bytes = bytes_of(request);
     return bytes && *bytes <= budget;
   };
   const bool striped = request.scheme.layout == LayoutKind::striped;
-  const std::int64_t limit = (striped ? most_stripes : most_context) / context_step;
+  const std::int64_t limit = (striped ? most_stripes : most_context) / step;
   std::int64_t fitting = 0;
   std::int64_t beyond = 1;
   for (; beyond <= limit && fits(beyond); beyond *= 2) fitting = beyond;
-  if (beyond > limit) return limit * context_step;
+  if (beyond > limit) return limit * step;
   while (beyond - fitting > 1) {
     const std::int64_t middle = (fitting + beyond) / 2;
     (fits(middle) ? fitting : beyond) = middle;
   }
-  return fitting * context_step;
+  return fitting * step;
 }
 
 int fewest_ranks(PointRequest request, std::uint64_t budget, int most) {

@@ -54,8 +54,8 @@ PlanPoint plan_point(const PointRequest& request, const forecast::Machine* machi
 /// Bytes of the rank that needs most; nothing if they do not fit 63 bits.
 std::optional<std::uint64_t> bytes_of(const PointRequest& request);
 
-/// The most tokens, in steps of 1024, whose rank that needs most stays within `budget`; 0 if not even 1024 do.
-std::int64_t longest_context(PointRequest request, std::uint64_t budget);
+/// The most tokens, in steps of `step`, whose rank that needs most stays within `budget`; 0 if not even one step does.
+std::int64_t longest_context(PointRequest request, std::uint64_t budget, std::int64_t step = 1024);
 
 /// The fewest ranks, up to `most`, on which the request fits `budget` bytes per rank; 0 if not even those do. Nodes are
 /// filled with `placement.ranks_per_node`.

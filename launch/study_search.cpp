@@ -9,6 +9,7 @@
 namespace annulus::launch {
 namespace {
 
+constexpr std::int64_t fine_step = 16;  ///< tokens
 constexpr std::int64_t steps_of_forecast = 64;
 constexpr std::int64_t first_stride = 2;  ///< steps; doubles until the bracket is found
 
@@ -16,7 +17,7 @@ class Search {
  public:
   Search(const Communicator& ranks, PointRequest request, std::uint64_t budget)
       : ranks_(ranks), request_(std::move(request)), budget_(budget) {
-    found_.predicted = longest_context(request_, budget);
+    found_.predicted = longest_context(request_, budget, fine_step);
     step_ = std::max<std::int64_t>(1, found_.predicted / steps_of_forecast);
   }
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "kernels/base/checked.hpp"
@@ -90,7 +91,7 @@ class SchemeLoops {
 
   void run() {
     for (const std::string& pattern : choices(options_.patterns, std::string())) {
-      if (!pattern.empty()) set_pattern(request_.model, pattern);
+      set_layers(pattern);
       for (const std::optional<DType> dtype : choices(options_.dtypes, request_.scores.dtype)) {
         request_.scores.dtype = dtype;
         run_layouts();
@@ -109,6 +110,16 @@ class SchemeLoops {
         }
       }
     }
+  }
+  /// Beside patterns with local layers one without has nothing to narrow.
+  void set_layers(const std::string& pattern) {
+    request_.scores = options_.request.scores;
+    if (pattern.empty()) return;
+    set_pattern(request_.model, pattern);
+    const auto has_local = [](const std::string& word) { return word.find('L') != std::string::npos; };
+    if (has_local(pattern) || std::ranges::none_of(options_.patterns, has_local)) return;
+    request_.scores.mask = {.causal = request_.scores.mask.causal};
+    request_.scores.window_given = request_.scores.sliding_window_given = false;
   }
   void add() {
     try {

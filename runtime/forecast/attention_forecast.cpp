@@ -24,9 +24,9 @@ constexpr int home_pieces = 8;          ///< in which the last sums go home, see
 /// Seconds of one rank's cores.
 class Compute {
  public:
-  Compute(const AttentionSpec& spec, Direction direction, const Machine& machine, int threads)
+  Compute(const AttentionSpec& spec, Direction direction, const Machine& machine, const Placement& placement)
       : speed_(kernel_speed(machine, spec.dtype, spec.head_dim, direction)),
-        heads_(static_cast<double>(spec.batch * spec.heads) / threads),
+        heads_(static_cast<double>(spec.batch * spec.heads) / placement.threads * placement.crowding(machine.cores_per_node)),
         flops_per_pair_((direction == Direction::forward ? 4.0 : 10.0) * static_cast<double>(spec.head_dim)) {}
 
   double step(const StepWork& work, std::int64_t rows) const {
@@ -38,7 +38,7 @@ class Compute {
 
  private:
   const KernelSpeed& speed_;
-  double heads_;  ///< per thread
+  double heads_;  ///< per core
   double flops_per_pair_;
 };
 
@@ -60,7 +60,7 @@ class Ring {
         machine_(machine),
         direction_(direction),
         plan_(spec, layout, {0, placement.ranks}),
-        compute_(spec, direction, machine, placement.threads),
+        compute_(spec, direction, machine, placement),
         ring_(0, placement.ranks, group_size(exchange, placement)),
         block_(table.packed_rows(plan_.block_shape(0), direction)),
         gradient_(table.gradient_rows(plan_.block_shape(0))),
@@ -178,7 +178,7 @@ class Ring {
 /// is. Their gradients go home after the last.
 CallForecast forecast_direct(const AttentionSpec& spec, const AttentionPlan& plan, const Placement& placement,
                              Direction direction, const Machine& machine) {
-  const Compute compute(spec, direction, machine, placement.threads);
+  const Compute compute(spec, direction, machine, placement);
   const TripBytes trip = HaloAttention::trip_bytes(spec, direction);
   const LinkSpeed& link = placement.nodes() > 1 ? machine.network : machine.node;
   const auto arriving = static_cast<double>(plan.direct().keys) / placement.ranks;
@@ -230,9 +230,9 @@ CallForecast forecast_attention(const AttentionSpec& spec, LayoutSpec layout, co
   return forecast;
 }
 
-CallForecast forecast_local(const AttentionSpec& spec, const RowSet& computed, int threads, Direction direction,
+CallForecast forecast_local(const AttentionSpec& spec, const RowSet& computed, const Placement& placement, Direction direction,
                             const Machine& machine) {
-  const Compute compute(spec, direction, machine, threads);
+  const Compute compute(spec, direction, machine, placement);
   const SampledQueries queries(Mask(spec.mask, spec.seq_q, spec.seq_k), computed, samples_for(1));
   CallForecast forecast;
   forecast.compute_seconds = compute.step(queries.with_all(), computed.rows()) + compute.call(computed.rows());

@@ -18,6 +18,11 @@ struct Placement {
   int nodes() const { return (ranks + ranks_per_node - 1) / ranks_per_node; }
   int ranks_of_node() const { return ranks < ranks_per_node ? ranks : ranks_per_node; }
   bool even() const { return ranks % ranks_of_node() == 0; }
+  /// How much longer work takes where threads share cores; 1 if each has its own.
+  double crowding(int cores_of_node) const {
+    const double crowd = static_cast<double>(ranks_of_node()) * threads / cores_of_node;
+    return crowd > 1 ? crowd : 1;
+  }
 };
 
 /// What --exchange comes to with that placement, if shared memory has room. Throws UsageError for kinds that it does not allow.
@@ -39,8 +44,8 @@ CallForecast forecast_attention(const AttentionSpec& spec, LayoutSpec layout, co
                                 const Machine& machine);
 
 /// Queries that compute alone over keys they hold (a resident halo): no traffic. `computed` rows, see `spec`.
-CallForecast forecast_local(const AttentionSpec& spec, const RowSet& computed, int threads, kernels::Direction direction,
-                            const Machine& machine);
+CallForecast forecast_local(const AttentionSpec& spec, const RowSet& computed, const Placement& placement,
+                            kernels::Direction direction, const Machine& machine);
 
 /// Rows per rank from which a hop hides behind the step that computes meanwhile, for a mask without rules (causal, zigzag:
 /// twice as many): N = s F / (2 B g) forward, (s + sg) F / (5 B g) backward (F flop/s of a rank, B bytes/s, g query heads per

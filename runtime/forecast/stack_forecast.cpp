@@ -45,7 +45,7 @@ class Forecaster {
     if (rows_[0].run(index) == nullptr) return ring(variants_.of(index), spec, direction);
     CallForecast slowest;
     for (const StackRows& rows : rows_) {
-      const CallForecast own = forecast_local(spec, rows.computed(index), plan_.placement.threads, direction, machine_);
+      const CallForecast own = forecast_local(spec, rows.computed(index), plan_.placement, direction, machine_);
       if (own.seconds > slowest.seconds) slowest = own;
     }
     return slowest;
@@ -64,12 +64,12 @@ class Forecaster {
     const auto qkv = static_cast<double>(model_.qkv_width());
     const auto rows = static_cast<double>(model_.attention.batch * held);
     const double projected = direction == Direction::forward ? qkv + width : 2 * qkv + width;
-    const int threads = plan_.placement.threads;
+    const double cores = plan_.placement.threads / plan_.placement.crowding(machine_.cores_per_node);
     double seconds = 0;
     if (machine_.projection_flops_per_second > 0) {
-      seconds += 2 * rows * width * projected / (machine_.projection_flops_per_second * threads);
+      seconds += 2 * rows * width * projected / (machine_.projection_flops_per_second * cores);
     }
-    if (machine_.weights_per_second > 0) seconds += width * (qkv + width) / (machine_.weights_per_second * threads);
+    if (machine_.weights_per_second > 0) seconds += width * (qkv + width) / (machine_.weights_per_second * cores);
     return seconds;
   }
 
