@@ -1,6 +1,7 @@
 """The pictures, from the points that annulus report hands over. Measured: solid; predicted: dashed; ideal: dotted."""
 # SPDX-License-Identifier: Apache-2.0
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter
 
 import style
 
@@ -56,23 +57,24 @@ def grouped(points, key):
 
 
 def panels(count, sharey):
-    columns = min(count, MOST_COLUMNS)
+    columns = 2 if count == 4 else min(count, MOST_COLUMNS)
     rows = -(-count // columns)
     width = {1: 6.4, 2: 9.2}.get(columns, 12.4)
-    figure, axes = plt.subplots(rows, columns, figsize=(width, 3.7 * rows), squeeze=False, sharey=sharey, layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(width, 3.7 * rows), squeeze=False, sharey=sharey,
+                                layout="constrained")
     flat = list(axes.flat)
     for unused in flat[count:]:
         unused.set_visible(False)
-    return figure, flat[:count]
+    return figure, flat[:count], columns
 
 
-def draw(axes, curves, look, name_y_spread=True):
+def draw(axes, curves, look):
     """One scheme in one panel."""
     measured, spreads, predicted = curves
     if predicted:
         axes.plot(*zip(*predicted), linestyle="--", linewidth=1.3, color=look["color"], alpha=0.9, zorder=2)
         if not measured:
-            axes.plot(*zip(*predicted), linestyle="", marker=look["marker"], color=look["color"], fillstyle="none", zorder=2)
+            axes.plot(*zip(*predicted), linestyle="", marker="_", color=look["color"], zorder=2)
     if measured:
         x, y = zip(*measured)
         bars = [[max(0.0, value - low) for value, (low, _) in zip(y, spreads)],
@@ -86,38 +88,37 @@ def values_of(curves):
             for y in [y for _, y in measured + predicted] + [edge for spread in spreads for edge in spread] if y > 0]
 
 
-def finish_y(axes_list, quantity, curves):
-    for axes in axes_list:
-        if quantity.scale:
-            style.log_axis(axes, values_of(curves), quantity.text, quantity.scale)
-        else:
-            top = max([y for measured, _, predicted in curves for _, y in measured + predicted] + [0.0])
-            axes.set_ylim(0, max(top * 1.08, 0.01))
-            axes.yaxis.set_major_formatter(plt.FuncFormatter(quantity.text))
-        if axes.get_subplotspec().is_first_col():
-            axes.set_ylabel(quantity.label)
+def finish_y(axes, quantity, curves):
+    if quantity.scale:
+        style.log_y_axis(axes, values_of(curves), quantity.text, quantity.scale)
+    else:
+        top = max([y for measured, _, predicted in curves for _, y in measured + predicted] + [0.0])
+        axes.set_ylim(0, max(top * 1.08, 0.01))
+        axes.yaxis.set_major_formatter(FuncFormatter(quantity.text))
+    if axes.get_subplotspec().is_first_col():
+        axes.set_ylabel(quantity.label)
     if quantity is EFFICIENCY:
-        for axes in axes_list:
-            axes.axhline(1, color=style.GREY, linestyle=":", linewidth=1.2, zorder=1)
+        axes.axhline(1, color=style.GREY, linestyle=":", linewidth=1.2, zorder=1)
 
 
 def has_two(values):
     return len(set(values)) > 1
 
 
-def picture(panel_points, found, quantity, across, axis_text, axis_label, titles, ideal=False):
-    """A row of panels that share the y axis; `panel_points` has one {name: points} per panel."""
+def picture(panel_points, found, quantity, across, axis_text, axis_label, titles, ideal=False, sharey=False):
+    """`panel_points` has one {name: points} per panel. Panels of shares, and others on request, share the y axis."""
+    sharey = sharey or quantity.scale == 0
     curves = [{name: quantity.curves(points, across) for name, points in panel.items()} for panel in panel_points]
     everything = [curve for panel in curves for curve in panel.values()]
-    figure, axes_list = panels(len(panel_points), sharey=True)
+    figure, axes_list, columns = panels(len(panel_points), sharey)
     for axes, panel, title in zip(axes_list, curves, titles):
         for name, curve in panel.items():
             draw(axes, curve, found[name])
         x = [x for measured, _, predicted in panel.values() for x, _ in measured + predicted]
-        style.log_measured_axis(axes.xaxis, "x", x, axis_text, most=7)
+        style.log_x_axis(axes, x, axis_text, nearest=0.04 + 0.03 * columns)
         axes.set_xlabel(axis_label)
         axes.set_title(title)
-    finish_y(axes_list, quantity, everything)
+        finish_y(axes, quantity, everything if sharey else list(panel.values()))
     style.legend(figure, found, style.line_meanings(any(m for m, _, _ in everything), any(p for _, _, p in everything), ideal))
     return figure
 
@@ -176,7 +177,7 @@ def longest(study):
         if line:
             axes.plot(*zip(*line), linestyle=":", linewidth=1.3, color=found[name]["color"], zorder=1)
     every = values_of([LONGEST.curves(points, "ranks") for points in groups.values()]) + [y for line in ideal.values() for _, y in line]
-    style.log_axis(axes, every, LONGEST.text, 2)
+    style.log_y_axis(axes, every, LONGEST.text, 2)
     return figure
 
 
@@ -186,9 +187,8 @@ def layer_points(study):
             for point in study["times"] for layer in point["layers"]]
 
 
-def kind_text(kind, direction):
-    names = {"global": "global layers (ring)", "local": "local layers (window)"}
-    return f"{names.get(kind, style.plain(kind))}, {style.plain(direction)}"
+def kind_text(kind):
+    return {"global": "global layers (ring)", "local": "local layers (window)"}.get(kind, style.plain(kind))
 
 
 def layer_kinds(study):
@@ -203,26 +203,27 @@ def layer_kinds(study):
     if not kept:
         return None
     found = scheme_looks(study, {name for groups in kept.values() for name in groups})
-    titles = [f"{kind_text(kind, direction)}\n{series_title(study, series)}" for _, kind, direction in kept]
+    titles = [f"{kind_text(kind)}, {style.plain(direction)}\n{series_title(study, series)}" for _, kind, direction in kept]
     return picture(list(kept.values()), found, LAYER, "ranks", ranks_text, "ranks", titles)
 
 
-KIND_LOOKS = {"global": {"color": "#000000", "marker": "o"}, "local": {"color": "#E69F00", "marker": "s"}}
+KIND_LOOKS = {"global layers (ring)": {"color": "#000000", "marker": "o"},
+              "local layers (window)": {"color": "#E69F00", "marker": "s"}}
 
 
 def ring_and_window(study):
     """Time of a layer against the length, a panel per scheme that has both kinds."""
-    layers = [layer for layer in layer_points(study) if layer["kind"] in KIND_LOOKS and layer["direction"] == "forward"]
+    layers = [layer for layer in layer_points(study) if kind_text(layer["kind"]) in KIND_LOOKS and layer["direction"] == "forward"]
     by_ranks = grouped(layers, lambda layer: layer["ranks"])
     if not by_ranks:
         return None
     ranks = max(by_ranks, key=lambda name: (len({layer["seq_len"] for layer in by_ranks[name]}), name))
     by_scheme = grouped(by_ranks[ranks], lambda layer: layer["scheme"])
-    kept = {scheme: with_curves(grouped(of_scheme, lambda layer: layer["kind"]), LAYER, "seq_len")
+    kept = {scheme: with_curves(grouped(of_scheme, lambda layer: kind_text(layer["kind"])), LAYER, "seq_len")
             for scheme, of_scheme in by_scheme.items()}
     kept = {scheme: groups for scheme, groups in kept.items() if len(groups) > 1}
     if not kept:
         return None
     titles = [f"{style.plain(scheme)}\n{ranks} ranks" for scheme in kept]
-    figure = picture(list(kept.values()), KIND_LOOKS, LAYER, "seq_len", style.tokens_text, "sequence length, tokens", titles)
-    return figure
+    return picture(list(kept.values()), KIND_LOOKS, LAYER, "seq_len", style.tokens_text, "sequence length, tokens", titles,
+                   sharey=True)

@@ -5,7 +5,7 @@ import math
 import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Okabe and Ito's colours, which people who see few colours tell apart; yellow is left out: too pale for a line.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -17,7 +17,7 @@ def apply():
     matplotlib.rcParams.update({
         "font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
-        "lines.linewidth": 1.6, "lines.markersize": 5.5, "legend.frameon": False, "legend.fontsize": 9,
+        "legend.frameon": False, "legend.fontsize": 9,
         "figure.dpi": 100, "svg.hashsalt": "annulus",
     })
 
@@ -34,12 +34,12 @@ def plain(text):
 
 
 def looks(names):
-    """Colour and marker of every name; beyond seven names the colours return with other markers."""
-    found = {}
-    for i, name in enumerate(names):
-        colour = COLOURS[i % len(COLOURS)]
-        found[name] = {"color": colour, "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]}
-    return found
+    """Colour and marker of every name; beyond seven names the colours return with other markers. Later ones are drawn
+    above and finer, so that lines on one another stay visible."""
+    return {name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+                   "markersize": max(8.0 - 0.9 * i, 4.0), "linewidth": max(2.6 - 0.4 * i, 1.1), "markeredgecolor": "white",
+                   "markeredgewidth": 0.5}
+            for i, name in enumerate(names)}
 
 
 def tokens_text(count, _=None):
@@ -60,6 +60,8 @@ def bytes_text(count, _=None):
 def seconds_text(seconds, _=None):
     if seconds <= 0:
         return "0 s"
+    if seconds >= 1000:
+        return f"{seconds:.0f} s"
     for size, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= size * 0.9999:
             return f"{seconds / size:.4g} {unit}"
@@ -70,48 +72,46 @@ def percent_text(share, _=None):
     return f"{100 * share:.3g} %"
 
 
-def ticks_from(values, most):
-    """At most `most` of the distinct values, evenly in their logarithms, always with the smallest and the largest."""
+def ticks_from(values, nearest):
+    """Those of the values that keep a share `nearest` of the log axis between each other: ends first, then powers of two."""
     distinct = sorted(set(values))
-    if len(distinct) <= most:
-        return distinct
-    low, high = math.log(distinct[0]), math.log(distinct[-1])
-    wanted = [low + (high - low) * i / (most - 1) for i in range(most)]
-    return sorted({min(distinct, key=lambda value: abs(math.log(value) - at)) for at in wanted})
+    length = math.log(distinct[-1] / distinct[0]) or 1.0
+    kept = []
+    for value in sorted(distinct, key=lambda v: (v not in (distinct[0], distinct[-1]), math.log2(v) % 1 != 0, v)):
+        if all(abs(math.log(value / other)) >= nearest * length for other in kept):
+            kept.append(value)
+    return kept
 
 
-def log_measured_axis(axis, scale, values, text, most=7):
-    """A log axis of base 2 that has ticks where something was measured."""
-    getattr(axis.axes, f"set_{scale}scale")("log", base=2)
-    low, high = min(values), max(values)
-    getattr(axis.axes, f"set_{scale}lim")(low / 1.25, high * 1.25)
-    axis.set_major_locator(FixedLocator(ticks_from(values, most)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(text))
+def log_x_axis(axes, values, text, nearest):
+    """Base 2, with ticks where something was measured."""
+    axes.set_xscale("log", base=2)
+    margin = max((max(values) / min(values)) ** 0.06, 1.05)
+    axes.set_xlim(min(values) / margin, max(values) * margin)
+    axes.xaxis.set_major_locator(FixedLocator(ticks_from(values, nearest)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(text))
 
 
-def log_axis(axes, values, text, base):
-    """A log y axis that covers the values, with ticks enough to read one off: 1, 2, 5 per decade, or powers of two."""
+def log_ticks(low, high, base):
+    """A locator with four to eight ticks: 1, 2, 5 per decade, powers of two, or round steps where these are too few."""
+    spans = math.log(high / low, base)
+    if base == 10 and spans >= 1:
+        return LogLocator(base=10, subs=(1.0,) if spans > 4 else (1.0, 3.0) if spans > 2.2 else (1.0, 2.0, 5.0))
+    if base == 2 and spans >= 2.5:
+        return LogLocator(base=2 ** max(1, math.ceil(spans / 8)))
+    unit = 2.0 ** (10 * math.floor(math.log2(low) / 10)) if base == 2 else 1.0
+    steps = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low / unit, high / unit)
+    return FixedLocator([step * unit for step in steps if step > 0])
+
+
+def log_y_axis(axes, values, text, base):
     axes.set_yscale("log", base=base)
-    low, high = min(values), max(values)
-    margin = max((high / low) ** 0.06, 1.12)
-    axes.set_ylim(low / margin, high * margin)
-    decades = math.log10(high / low) if high > low else 0
-    if base == 10:
-        subs = (1.0,) if decades > 4 else (1.0, 3.0) if decades > 2.2 else (1.0, 2.0, 5.0)
-        if decades < 0.7:
-            subs = tuple(float(sub) for sub in range(1, 10)) if decades > 0.25 else tuple(s / 2 for s in range(2, 20))
-        axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs))
-    else:
-        octaves = math.log2(high * margin * margin / low)
-        if octaves < 2:  # too few powers of two for an axis
-            step = 2 ** math.floor(math.log2((high - low) / 3)) if high > low else low / 4
-            first = math.floor(low / margin / step)
-            axes.yaxis.set_major_locator(FixedLocator([step * i for i in range(first, first + 40) if i > 0]))
-        else:
-            axes.yaxis.set_major_locator(LogLocator(base=2 ** max(1, math.ceil(octaves / 7))))
+    margin = max((max(values) / min(values)) ** 0.06, 1.08)
+    low, high = min(values) / margin, max(values) * margin
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(log_ticks(low, high, base))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(text))
 
 
