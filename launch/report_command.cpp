@@ -23,11 +23,14 @@ struct Arguments {
 std::unique_ptr<Options> declare(Arguments& arguments) {
   auto options = std::make_unique<Options>(
       "report RESULTS [options]",
-      "Prints what annulus study measured, beside what was predicted, and writes the same with pictures into a folder:\n"
-      "index.html (needs no other file), tables.txt, points.json, and each picture as .svg and .png. Pictures are drawn by\n"
+      "Prints what annulus study measured, beside what was predicted, and writes the same with pictures into a "
+      "folder:\n"
+      "index.html (needs no other file), tables.txt, points.json, and each picture as .svg and .png. Pictures are "
+      "drawn by\n"
       "python3 with matplotlib (ANNULUS_PYTHON names another interpreter); without it the tables are written alone.");
   options->positional("RESULTS", arguments.results);
-  options->text("output", "FOLDER", arguments.folder, "where to write (default: RESULTS without its extension, and -report)");
+  options->text("output", "FOLDER", arguments.folder,
+                "where to write (default: RESULTS without its extension, and -report)");
   return options;
 }
 
@@ -36,7 +39,9 @@ std::string help() {
   return declare(unused)->help();
 }
 
-std::string default_folder(const std::string& results) { return fs::path(results).replace_extension().string() + "-report"; }
+std::string default_folder(const std::string& results) {
+  return fs::path(results).replace_extension().string() + "-report";
+}
 
 void make_folder(const std::string& folder) {
   std::error_code failure;
@@ -54,11 +59,13 @@ void replace_file(const std::string& path, const std::string& text) {
 
 std::string text_of(const Facts& facts, const std::vector<TitledTable>& tables) {
   std::string text = facts_text(facts);
-  for (const TitledTable& titled : tables) text += fmt::format("\n{}\n{}\n\n{}", titled.title, titled.note, titled.table.text());
+  for (const TitledTable& titled : tables)
+    text += fmt::format("\n{}\n{}\n\n{}", titled.title, titled.note, titled.table.text());
   return text;
 }
 
-void write_folder(const std::string& folder, const Study& study, const Facts& facts, const std::vector<TitledTable>& tables) {
+void write_folder(const std::string& folder, const Study& study, const Facts& facts,
+                  const std::vector<TitledTable>& tables) {
   make_folder(folder);
   replace_file(folder + "/tables.txt", text_of(facts, tables));
   const auto write_page = [&](const Drawing& drawing) {
@@ -77,7 +84,8 @@ ExitCode report(std::span<const std::string> words) {
   const StudyContent content = read_study(arguments.results);
   const Study study = study_from(content, arguments.results);
   if (study.times.empty() && study.longest.empty()) {
-    throw InputError(fmt::format("'{}' has no measured point yet (there is nothing to report); try annulus study first", arguments.results));
+    throw InputError(fmt::format("'{}' has no measured point yet (there is nothing to report); try annulus study first",
+                                 arguments.results));
   }
   const Facts facts = study_facts(study, arguments.results);
   const std::vector<TitledTable> tables = study_tables(study);

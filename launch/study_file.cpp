@@ -22,8 +22,8 @@
 namespace annulus::launch {
 namespace {
 
-using nlohmann::json;
 using checkpoint::Descriptor;
+using nlohmann::json;
 
 constexpr const char* format_name = "annulus-study";
 constexpr int format_version = 1;
@@ -57,7 +57,8 @@ std::string text_at(const json& header, const char* place) {
   const json::json_pointer pointer(place);
   if (!header.is_object() || !header.contains(pointer)) return "none";
   const json& value = header.at(pointer);
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
+  const std::string text =
+      value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
   return checkpoint::printable_line(text);
 }
 
@@ -69,15 +70,16 @@ bool is_record(const json& line) {
 }
 
 [[noreturn]] void refuse_stranger(const std::string& path) {
-  throw InputError(
-      fmt::format("'{}' holds no results of annulus study (its first line is no header of them); try another file", path));
+  throw InputError(fmt::format(
+      "'{}' holds no results of annulus study (its first line is no header of them); try another file", path));
 }
 
 void check_format(const json& header, const std::string& path) {
   const std::string found = text_at(header, "/format_version");
   if (found == std::to_string(format_version)) return;
-  throw InputError(fmt::format("'{}' has results of format version {} (this program reads and writes version {}); try another file",
-                               path, found, format_version));
+  throw InputError(
+      fmt::format("'{}' has results of format version {} (this program reads and writes version {}); try another file",
+                  path, found, format_version));
 }
 
 /// Appends the records of `lines`, which are whole but perhaps the last one. Throws InputError.
@@ -93,11 +95,15 @@ void read_records(std::string_view lines, const std::string& path, StudyContent&
       continue;
     }
     if (!is_last) {
-      throw InputError(fmt::format("line {} of '{}' is damaged (it is no measured point, and others follow); try another file, or "
-                                   "remove that line", number, path));
+      throw InputError(
+          fmt::format("line {} of '{}' is damaged (it is no measured point, and others follow); try another file, or "
+                      "remove that line",
+                      number, path));
     }
-    content.note = fmt::format("the last line of '{}' was torn (line {}, {} bytes: a study ended while it wrote); its point is "
-                               "measured again", path, number, lines.size());
+    content.note = fmt::format(
+        "the last line of '{}' was torn (line {}, {} bytes: a study ended while it wrote); its point is "
+        "measured again",
+        path, number, lines.size());
     return;
   }
 }
@@ -127,8 +133,8 @@ void check_same_study(const json& found, const json& wanted, const std::string& 
     const std::string theirs = text_at(found, item.place);
     const std::string ours = text_at(wanted, item.place);
     if (theirs == ours) continue;
-    throw InputError(fmt::format("'{}' has results of {} '{}', not of '{}' ({}); try another file", path, item.name, theirs, ours,
-                                 item.reason));
+    throw InputError(fmt::format("'{}' has results of {} '{}', not of '{}' ({}); try another file", path, item.name,
+                                 theirs, ours, item.reason));
   }
 }
 

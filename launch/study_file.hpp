@@ -32,10 +32,10 @@ StudyContent read_study(const std::string& path);
 /// One rank owns it; all calls are local. One study at a time: a lock is held on .NAME.lock in the file's folder.
 class StudyFile {
  public:
-  /// Opens the file or starts a new one. `header` names at least "study" and "machine" with its "fingerprint"; format and
-  /// version of the program are added. Throws InputError if what is there is no study, or one of another format, program,
-  /// machine or kind: nothing is changed then. Throws ResourceError if the folder cannot be written or another study
-  /// holds the file.
+  /// Opens the file or starts a new one. `header` names at least "study" and "machine" with its "fingerprint"; format
+  /// and version of the program are added. Throws InputError if what is there is no study, or one of another format,
+  /// program, machine or kind: nothing is changed then. Throws ResourceError if the folder cannot be written or another
+  /// study holds the file.
   StudyFile(std::string path, nlohmann::json header);
 
   /// What a crash had left behind and was cut off; empty if nothing.
@@ -46,8 +46,8 @@ class StudyFile {
   /// Null if there is none; good until the next append().
   const nlohmann::json* find(const std::string& key) const;
 
-  /// `record` has a "key" and a "point". Throws ResourceError if the disk does not take the whole line; the file then ends
-  /// as it did before.
+  /// `record` has a "key" and a "point". Throws ResourceError if the disk does not take the whole line; the file then
+  /// ends as it did before.
   void append(nlohmann::json record);
 
  private:

@@ -32,13 +32,16 @@ struct Known {
   const char* caption;
 };
 constexpr std::array known_pictures{
-    Known{"longest", "Longest context", "The longest sequence that fits the memory of a rank, against the number of ranks."},
+    Known{"longest", "Longest context",
+          "The longest sequence that fits the memory of a rank, against the number of ranks."},
     Known{"time", "Time", "Time against ranks. Bars span the samples."},
     Known{"efficiency", "Efficiency", "Rate per rank, relative to the smallest number of ranks of the same series."},
-    Known{"layers", "Time per layer", "Mean time of a layer against ranks, by kind and direction, at the series with the most ranks "
-                                      "(of several, the longest)."},
-    Known{"lengths", "Ring against window layers", "Mean time of a global (ring) and a local (window) layer against the length, at "
-                                                   "the number of ranks with the most lengths (of several, the largest)."},
+    Known{"layers", "Time per layer",
+          "Mean time of a layer against ranks, by kind and direction, at the series with the most ranks "
+          "(of several, the longest)."},
+    Known{"lengths", "Ring against window layers",
+          "Mean time of a global (ring) and a local (window) layer against the length, at "
+          "the number of ranks with the most lengths (of several, the largest)."},
     Known{"exposed", "Exposed communication", "The share of the time in which ranks waited for data."},
     Known{"memory", "Memory per rank", "Peak of the largest rank; bars reach down to the smallest."}};
 
@@ -79,7 +82,8 @@ bool run_script(const std::string& points, const std::string& folder) {
     if (!code || code == static_cast<int>(ScriptCode::no_matplotlib)) continue;
     const bool disk = code == static_cast<int>(ScriptCode::disk);
     throw Error(disk ? ExitCode::resources : ExitCode::internal,
-                fmt::format("cannot draw the pictures ({} {} ended with code {}); the tables are in '{}'", python, script, *code, folder));
+                fmt::format("cannot draw the pictures ({} {} ended with code {}); the tables are in '{}'", python,
+                            script, *code, folder));
   }
   return false;
 }
@@ -93,7 +97,9 @@ void remove_old(const std::string& folder) {
     for (const char* extension : {".svg", ".png"}) {
       std::error_code failure;
       fs::remove(file_of(folder, picture, extension), failure);
-      if (failure) throw ResourceError(fmt::format("cannot remove '{}' ({})", file_of(folder, picture, extension), failure.message()));
+      if (failure)
+        throw ResourceError(
+            fmt::format("cannot remove '{}' ({})", file_of(folder, picture, extension), failure.message()));
     }
   }
 }
@@ -115,8 +121,10 @@ Drawing draw_study(const Study& study, const std::string& folder) {
   points.append(to_json(study).dump(1) + "\n");
   points.commit();
   if (run_script(points.path(), folder)) return {found_pictures(folder), {}};
-  return {{}, "No pictures: no python3 with matplotlib was found. Try apt-get install python3-matplotlib, or name an interpreter that "
-              "has it in ANNULUS_PYTHON."};
+  return {{},
+          "No pictures: no python3 with matplotlib was found. Try apt-get install python3-matplotlib, or name an "
+          "interpreter that "
+          "has it in ANNULUS_PYTHON."};
 }
 
 }  // namespace annulus::launch

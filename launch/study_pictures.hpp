@@ -14,10 +14,10 @@ struct Drawing {
   std::string remark;             ///< why there are none, and what to do about it; empty if they were drawn
 };
 
-/// Writes FOLDER/points.json and runs the script report.py on it, which leaves NAME.svg and NAME.png; pictures of an earlier
-/// report are removed. The interpreter is the one that ANNULUS_PYTHON names, else the first of python3 and /usr/bin/python3
-/// that has matplotlib; none is no failure. Throws ResourceError if the folder cannot be written, and Error with
-/// ExitCode::internal if the script fails. Local.
+/// Writes FOLDER/points.json and runs the script report.py on it, which leaves NAME.svg and NAME.png; pictures of an
+/// earlier report are removed. The interpreter is the one that ANNULUS_PYTHON names, else the first of python3 and
+/// /usr/bin/python3 that has matplotlib; none is no failure. Throws ResourceError if the folder cannot be written, and
+/// Error with ExitCode::internal if the script fails. Local.
 Drawing draw_study(const Study& study, const std::string& folder);
 
 }  // namespace annulus::launch

@@ -24,8 +24,9 @@ struct Line {
   const std::string& path;
 
   [[noreturn]] void refuse(const std::string& place, const char* wanted) const {
-    throw InputError(fmt::format("line {} of '{}' has no {} at {} (a report needs it); try annulus study with another file",
-                                 number, path, wanted, place));
+    throw InputError(
+        fmt::format("line {} of '{}' has no {} at {} (a report needs it); try annulus study with another file", number,
+                    path, wanted, place));
   }
   /// Null if there is nothing, or null.
   const json* find(const std::string& place) const {
@@ -58,7 +59,8 @@ struct Line {
     const json* value = find(place);
     if (value == nullptr) return {};
     if (value->is_number()) return {value->get<double>()};
-    const bool sound = value->is_array() && std::all_of(value->begin(), value->end(), [](const json& item) { return item.is_number(); });
+    const bool sound = value->is_array() &&
+                       std::all_of(value->begin(), value->end(), [](const json& item) { return item.is_number(); });
     if (!sound) refuse(place, "list of numbers");
     return value->get<std::vector<double>>();
   }
@@ -86,7 +88,7 @@ std::optional<double> share_of(std::optional<double> part, std::optional<double>
 /// Sums while layers come, means when all have.
 class LayerMeans {
  public:
-  void add(const Line& line, const std::string& side, std::optional<double> Estimate::* member) {
+  void add(const Line& line, const std::string& side, std::optional<double> Estimate::*member) {
     const json* layers = line.find(side + "/layers");
     if (layers == nullptr) return;
     if (!layers->is_array()) line.refuse(side + "/layers", "list");
@@ -113,7 +115,7 @@ class LayerMeans {
     std::int64_t predicted = 0;
   };
 
-  void add_layer(const Line& line, const std::string& place, std::optional<double> Estimate::* member) {
+  void add_layer(const Line& line, const std::string& place, std::optional<double> Estimate::*member) {
     const std::string kind = line.text_at(place + "/kind");
     const std::string direction = line.text_at(place + "/direction");
     Sum& sum = sums_[{direction == "forward" ? 0 : 1, kind, direction}];
@@ -140,7 +142,8 @@ TimePoint time_point(const Line& line, const std::string& scheme) {
   point.seconds_range = range_of(line.numbers_at("/measured/samples"));
   point.tflops = line.number_at("/measured/tflops");
   const Estimate exposed = line.estimate_of("/exposed_comm_seconds");
-  point.exposed_share = {share_of(exposed.measured, point.seconds.measured), share_of(exposed.predicted, point.seconds.predicted)};
+  point.exposed_share = {share_of(exposed.measured, point.seconds.measured),
+                         share_of(exposed.predicted, point.seconds.predicted)};
   const std::vector<double> memory = line.numbers_at("/measured/peak_bytes");
   point.memory_bytes = {largest_of(memory), largest_of(line.numbers_at("/predicted/peak_bytes"))};
   point.memory_range = range_of(memory);
@@ -171,7 +174,8 @@ std::set<std::string> telling_fields(const std::vector<Line>& lines) {
     const json& point = line.record.at("point");
     const auto& [place, is_new] =
         first.try_emplace({line.text_at("/scheme"), point.value("/ranks"_json_pointer, json()).dump(),
-                           point.value("/seq_len"_json_pointer, json()).dump()}, &point);
+                           point.value("/seq_len"_json_pointer, json()).dump()},
+                          &point);
     for (const auto& [name, value] : point.items()) {
       if (!is_new && place->second->value(name, json()) != value) fields.insert(name);
     }
@@ -183,7 +187,8 @@ std::string label_of(const Line& line, const std::set<std::string>& fields) {
   std::string label = line.text_at("/scheme");
   for (const std::string& field : fields) {
     const json value = line.record.at("point").value(field, json());
-    const std::string text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
+    const std::string text =
+        value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
     label += " " + checkpoint::printable_line(field + "=" + text);
   }
   return label;
@@ -202,12 +207,14 @@ void add_efficiencies(Study& study) {
   std::map<std::pair<std::string, double>, std::vector<TimePoint*>> series;
   for (TimePoint& point : study.times) series[{point.scheme, series_of(study, point)}].push_back(&point);
   for (auto& [name, points] : series) {
-    const auto [least, most] = std::minmax_element(points.begin(), points.end(), [](auto* a, auto* b) { return a->ranks < b->ranks; });
+    const auto [least, most] =
+        std::minmax_element(points.begin(), points.end(), [](auto* a, auto* b) { return a->ranks < b->ranks; });
     if ((*least)->ranks == (*most)->ranks) continue;
     const TimePoint base = **least;
     for (TimePoint* point : points) {
-      point->efficiency = {share_of(rank_rate(study, *point, point->seconds.measured), rank_rate(study, base, base.seconds.measured)),
-                           share_of(rank_rate(study, *point, point->seconds.predicted), rank_rate(study, base, base.seconds.predicted))};
+      point->efficiency = {
+          share_of(rank_rate(study, *point, point->seconds.measured), rank_rate(study, base, base.seconds.measured)),
+          share_of(rank_rate(study, *point, point->seconds.predicted), rank_rate(study, base, base.seconds.predicted))};
     }
   }
 }

@@ -46,8 +46,8 @@ struct TimePoint {
   std::optional<double> tflops;  ///< of all ranks
   /// Rate per rank, relative to the smallest rank count of the same series; empty in a series of one rank count.
   Estimate efficiency;
-  Estimate exposed_share;  ///< of the time, [0, 1]
-  Estimate memory_bytes;   ///< of the largest rank
+  Estimate exposed_share;             ///< of the time, [0, 1]
+  Estimate memory_bytes;              ///< of the largest rank
   std::optional<Range> memory_range;  ///< over ranks
   std::vector<LayerPoint> layers;
 };
@@ -57,8 +57,8 @@ struct CapacityPoint {
   std::int64_t ranks = 1;
   std::optional<double> budget_bytes;  ///< of a rank
   Estimate longest;                    ///< tokens
-  std::optional<double> ideal;         ///< tokens, in proportion to the ranks from the smallest rank count of the scheme on
-  std::size_t tried = 0;               ///< lengths
+  std::optional<double> ideal;  ///< tokens, in proportion to the ranks from the smallest rank count of the scheme on
+  std::size_t tried = 0;        ///< lengths
 };
 
 struct Study {
@@ -66,8 +66,8 @@ struct Study {
   nlohmann::json header;
   std::string first;  ///< when, as in the file; empty if it does not say
   std::string last;
-  std::vector<TimePoint> times;       ///< by scheme, tokens, ranks
-  std::vector<CapacityPoint> longest; ///< by scheme, ranks
+  std::vector<TimePoint> times;        ///< by scheme, tokens, ranks
+  std::vector<CapacityPoint> longest;  ///< by scheme, ranks
 };
 
 /// Throws InputError that names the line of `path` where a field is missing or has a wrong type. Local.

@@ -40,12 +40,13 @@ TitledTable time_table(const Study& study) {
   for (const TimePoint& point : study.times) {
     table.add({point.scheme, std::to_string(point.ranks), tokens(static_cast<double>(point.seq_len)),
                text_or_dash(point.seconds.measured, seconds_text), text_or_dash(half_range(point), percent),
-               text_or_dash(point.seconds.predicted, seconds_text), text_or_dash(point.seconds.relative_error(), percent),
-               text_or_dash(point.efficiency.measured, percent), text_or_dash(point.efficiency.predicted, percent),
-               text_or_dash(point.tflops, rate)});
+               text_or_dash(point.seconds.predicted, seconds_text),
+               text_or_dash(point.seconds.relative_error(), percent), text_or_dash(point.efficiency.measured, percent),
+               text_or_dash(point.efficiency.predicted, percent), text_or_dash(point.tflops, rate)});
   }
   return {"Time",
-          "Median of the samples and half their range; the error is that of the prediction. Efficiency: rate per rank, relative to "
+          "Median of the samples and half their range; the error is that of the prediction. Efficiency: rate per rank, "
+          "relative to "
           "the smallest number of ranks of the same scheme and " +
               std::string(study.kind == "weak" ? "tokens per rank." : "length."),
           table};
@@ -54,23 +55,28 @@ TitledTable time_table(const Study& study) {
 TitledTable cost_table(const Study& study) {
   Table table({"scheme", "ranks", "tokens", "exposed", "predicted", "memory per rank", "predicted", "error"});
   for (const TimePoint& point : study.times) {
-    table.add({point.scheme, std::to_string(point.ranks), tokens(static_cast<double>(point.seq_len)),
-               text_or_dash(point.exposed_share.measured, percent), text_or_dash(point.exposed_share.predicted, percent),
-               text_or_dash(point.memory_bytes.measured, bytes_text), text_or_dash(point.memory_bytes.predicted, bytes_text),
-               text_or_dash(point.memory_bytes.relative_error(), percent)});
+    table.add(
+        {point.scheme, std::to_string(point.ranks), tokens(static_cast<double>(point.seq_len)),
+         text_or_dash(point.exposed_share.measured, percent), text_or_dash(point.exposed_share.predicted, percent),
+         text_or_dash(point.memory_bytes.measured, bytes_text), text_or_dash(point.memory_bytes.predicted, bytes_text),
+         text_or_dash(point.memory_bytes.relative_error(), percent)});
   }
   return {"Communication and memory",
-          "Exposed: the share of the time in which ranks waited for data. Memory: the peak of the largest rank.", table};
+          "Exposed: the share of the time in which ranks waited for data. Memory: the peak of the largest rank.",
+          table};
 }
 
 TitledTable layer_kinds_table(const Study& study) {
-  Table table({"scheme", "ranks", "tokens", "kind", "direction", "layers", "time per layer", "predicted", "error", "exposed", "sent"});
+  Table table({"scheme", "ranks", "tokens", "kind", "direction", "layers", "time per layer", "predicted", "error",
+               "exposed", "sent"});
   for (const TimePoint& point : study.times) {
     for (const LayerPoint& layer : point.layers) {
-      table.add({point.scheme, std::to_string(point.ranks), tokens(static_cast<double>(point.seq_len)), layer.kind, layer.direction,
-                 std::to_string(layer.layers), text_or_dash(layer.seconds.measured, seconds_text),
-                 text_or_dash(layer.seconds.predicted, seconds_text), text_or_dash(layer.seconds.relative_error(), percent),
-                 text_or_dash(layer.exposed_seconds.measured, seconds_text), text_or_dash(layer.bytes_sent.measured, bytes_text)});
+      table.add({point.scheme, std::to_string(point.ranks), tokens(static_cast<double>(point.seq_len)), layer.kind,
+                 layer.direction, std::to_string(layer.layers), text_or_dash(layer.seconds.measured, seconds_text),
+                 text_or_dash(layer.seconds.predicted, seconds_text),
+                 text_or_dash(layer.seconds.relative_error(), percent),
+                 text_or_dash(layer.exposed_seconds.measured, seconds_text),
+                 text_or_dash(layer.bytes_sent.measured, bytes_text)});
     }
   }
   return {"Layers", "Means over the layers of a kind; sent are the bytes of all ranks in one layer.", table};
@@ -79,8 +85,9 @@ TitledTable layer_kinds_table(const Study& study) {
 TitledTable longest_table(const Study& study) {
   Table table({"scheme", "ranks", "memory per rank", "longest", "predicted", "error", "ideal", "of ideal", "tried"});
   for (const CapacityPoint& point : study.longest) {
-    const Number share = point.longest.measured && point.ideal && *point.ideal > 0 ? Number(*point.longest.measured / *point.ideal)
-                                                                                   : std::nullopt;
+    const Number share = point.longest.measured && point.ideal && *point.ideal > 0
+                             ? Number(*point.longest.measured / *point.ideal)
+                             : std::nullopt;
     table.add({point.scheme, std::to_string(point.ranks), text_or_dash(point.budget_bytes, bytes_text),
                text_or_dash(point.longest.measured, tokens), text_or_dash(point.longest.predicted, tokens),
                text_or_dash(point.longest.relative_error(), percent), text_or_dash(point.ideal, tokens),
@@ -135,7 +142,9 @@ TitledTable error_table(const Study& study) {
   for (const auto& [scheme, errors] : by_scheme) add(scheme, errors);
   if (by_scheme.size() > 1) add("all", all);
   return {"Errors of the predictions",
-          "Median and, in parentheses, the largest of their sizes; for the exposed share the difference in percentage points.", table};
+          "Median and, in parentheses, the largest of their sizes; for the exposed share the difference in percentage "
+          "points.",
+          table};
 }
 
 /// What the header has at `place`, or empty.

@@ -10,8 +10,9 @@ MOST_COLUMNS = 3
 
 def all_pictures(study):
     """(name, figure) of every picture that the study has data for."""
-    drawn = [("longest", longest(study)), ("time", over_ranks(study, TIME)), ("efficiency", over_ranks(study, EFFICIENCY)),
-             ("layers", layer_kinds(study)), ("lengths", ring_and_window(study)), ("exposed", over_ranks(study, EXPOSED)),
+    drawn = [("longest", longest(study)), ("time", over_ranks(study, TIME)),
+             ("efficiency", over_ranks(study, EFFICIENCY)), ("layers", layer_kinds(study)),
+             ("lengths", ring_and_window(study)), ("exposed", over_ranks(study, EXPOSED)),
              ("memory", over_ranks(study, MEMORY))]
     return [(name, figure) for name, figure in drawn if figure is not None]
 
@@ -54,6 +55,14 @@ def grouped(points, key):
     for point in points:
         groups.setdefault(key(point), []).append(point)
     return dict(sorted(groups.items()))
+
+
+def by_scheme(points):
+    return grouped(points, lambda point: point["scheme"])
+
+
+def without_empty(panel_groups):
+    return {name: groups for name, groups in panel_groups.items() if groups}
 
 
 def panels(count, sharey):
@@ -119,7 +128,9 @@ def picture(panel_points, found, quantity, across, axis_text, axis_label, titles
         axes.set_xlabel(axis_label)
         axes.set_title(title)
         finish_y(axes, quantity, everything if sharey else list(panel.values()))
-    style.legend(figure, found, style.line_meanings(any(m for m, _, _ in everything), any(p for _, _, p in everything), ideal))
+    has_measured = any(measured for measured, _, _ in everything)
+    has_predicted = any(predicted for _, _, predicted in everything)
+    style.legend(figure, found, style.line_meanings(has_measured, has_predicted, ideal))
     return figure
 
 
@@ -144,46 +155,47 @@ def ranks_text(count, _=None):
 def over_ranks(study, quantity):
     """A panel per length (weak: per tokens of a rank), a line per scheme."""
     by_series = grouped(study["times"], lambda point: point["series"])
-    kept = {series: with_curves(grouped(points, lambda point: point["scheme"]), quantity, "ranks")
-            for series, points in by_series.items()}
-    kept = {series: groups for series, groups in kept.items() if groups}
+    kept = without_empty({series: with_curves(by_scheme(points), quantity, "ranks")
+                          for series, points in by_series.items()})
     if not kept or (quantity is EXPOSED and not any_positive(kept, quantity)):
         return None
-    found = scheme_looks(study, {name for groups in kept.values() for name in groups})
     titles = [series_title(study, series) for series in kept]
-    return picture(list(kept.values()), found, quantity, "ranks", ranks_text, "ranks", titles, ideal=quantity is EFFICIENCY)
+    return picture(list(kept.values()), looks_in(study, kept), quantity, "ranks", ranks_text, "ranks", titles,
+                   ideal=quantity is EFFICIENCY)
 
 
 def any_positive(kept, quantity):
-    return any((point[quantity.field][side] or 0) > 0 for groups in kept.values() for points in groups.values()
-               for point in points for side in ("measured", "predicted"))
+    points = [point for groups in kept.values() for of_name in groups.values() for point in of_name]
+    return any((point[quantity.field][side] or 0) > 0 for point in points for side in ("measured", "predicted"))
 
 
-def scheme_looks(study, wanted):
-    """A scheme looks the same in every picture of a study."""
+def looks_in(study, panel_groups):
+    """Of the schemes in some panel; a scheme looks the same in every picture of a study."""
+    wanted = {name for groups in panel_groups.values() for name in groups}
     names = sorted({point["scheme"] for point in study["times"] + study["longest"]})
     return {name: look for name, look in style.looks(names).items() if name in wanted}
 
 
 def longest(study):
-    groups = with_curves(grouped(study["longest"], lambda point: point["scheme"]), LONGEST, "ranks")
+    groups = with_curves(by_scheme(study["longest"]), LONGEST, "ranks")
     if not groups:
         return None
-    found = scheme_looks(study, set(groups))
-    ideal = {name: sorted((point["ranks"], point["ideal"]) for point in points if point["ideal"]) for name, points in groups.items()}
+    found = looks_in(study, {"": groups})
+    ideal = {name: sorted((point["ranks"], point["ideal"]) for point in points if point["ideal"])
+             for name, points in groups.items()}
     figure = picture([groups], found, LONGEST, "ranks", ranks_text, "ranks", [""], ideal=any(ideal.values()))
     axes = figure.axes[0]
     for name, line in ideal.items():
         if line:
             axes.plot(*zip(*line), linestyle=":", linewidth=1.3, color=found[name]["color"], zorder=1)
-    every = values_of([LONGEST.curves(points, "ranks") for points in groups.values()]) + [y for line in ideal.values() for _, y in line]
-    style.log_y_axis(axes, every, LONGEST.text, 2)
+    values = values_of([LONGEST.curves(points, "ranks") for points in groups.values()])
+    style.log_y_axis(axes, values + [y for line in ideal.values() for _, y in line], LONGEST.text, 2)
     return figure
 
 
 def layer_points(study):
     """Points of layers, flat: kind and direction beside the fields of the point they belong to."""
-    return [{**layer, "scheme": point["scheme"], "ranks": point["ranks"], "seq_len": point["seq_len"], "series": point["series"]}
+    return [{**layer, **{field: point[field] for field in ("scheme", "ranks", "seq_len", "series")}}
             for point in study["times"] for layer in point["layers"]]
 
 
@@ -197,14 +209,13 @@ def layer_kinds(study):
     if not by_series:
         return None
     series = max(by_series, key=lambda name: (len({layer["ranks"] for layer in by_series[name]}), name))
-    by_kind = grouped(by_series[series], lambda layer: (layer["direction"] != "forward", layer["kind"], layer["direction"]))
-    kept = {key: with_curves(grouped(layers, lambda layer: layer["scheme"]), LAYER, "ranks") for key, layers in by_kind.items()}
-    kept = {key: groups for key, groups in kept.items() if groups}
+    by_kind = grouped(by_series[series],
+                      lambda layer: (layer["direction"] != "forward", layer["kind"], layer["direction"]))
+    kept = without_empty({key: with_curves(by_scheme(layers), LAYER, "ranks") for key, layers in by_kind.items()})
     if not kept:
         return None
-    found = scheme_looks(study, {name for groups in kept.values() for name in groups})
     titles = [f"{kind_text(kind)}, {style.plain(direction)}\n{series_title(study, series)}" for _, kind, direction in kept]
-    return picture(list(kept.values()), found, LAYER, "ranks", ranks_text, "ranks", titles)
+    return picture(list(kept.values()), looks_in(study, kept), LAYER, "ranks", ranks_text, "ranks", titles)
 
 
 KIND_LOOKS = {"global layers (ring)": {"color": "#000000", "marker": "o"},
@@ -213,17 +224,18 @@ KIND_LOOKS = {"global layers (ring)": {"color": "#000000", "marker": "o"},
 
 def ring_and_window(study):
     """Time of a layer against the length, a panel per scheme that has both kinds."""
-    layers = [layer for layer in layer_points(study) if kind_text(layer["kind"]) in KIND_LOOKS and layer["direction"] == "forward"]
+    layers = [layer for layer in layer_points(study)
+              if kind_text(layer["kind"]) in KIND_LOOKS and layer["direction"] == "forward"]
     by_ranks = grouped(layers, lambda layer: layer["ranks"])
     if not by_ranks:
         return None
     ranks = max(by_ranks, key=lambda name: (len({layer["seq_len"] for layer in by_ranks[name]}), name))
-    by_scheme = grouped(by_ranks[ranks], lambda layer: layer["scheme"])
-    kept = {scheme: with_curves(grouped(of_scheme, lambda layer: kind_text(layer["kind"])), LAYER, "seq_len")
-            for scheme, of_scheme in by_scheme.items()}
+    by_kind = {scheme: grouped(of_scheme, lambda layer: kind_text(layer["kind"]))
+               for scheme, of_scheme in by_scheme(by_ranks[ranks]).items()}
+    kept = {scheme: with_curves(groups, LAYER, "seq_len") for scheme, groups in by_kind.items()}
     kept = {scheme: groups for scheme, groups in kept.items() if len(groups) > 1}
     if not kept:
         return None
     titles = [f"{style.plain(scheme)}\n{ranks} ranks" for scheme in kept]
-    return picture(list(kept.values()), KIND_LOOKS, LAYER, "seq_len", style.tokens_text, "sequence length, tokens", titles,
-                   sharey=True)
+    return picture(list(kept.values()), KIND_LOOKS, LAYER, "seq_len", style.tokens_text, "sequence length, tokens",
+                   titles, sharey=True)

@@ -36,8 +36,8 @@ def plain(text):
 def looks(names):
     """Colour and marker of every name; beyond seven names the colours return with other markers. Later ones are drawn
     above and finer, so that lines on one another stay visible."""
-    return {name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
-                   "markersize": max(8.0 - 0.9 * i, 4.0), "linewidth": max(2.6 - 0.4 * i, 1.1), "markeredgecolor": "white",
+    return {name: {"color": COLOURS[i % len(COLOURS)],
+                   "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)], "markersize": max(8.0 - 0.9 * i, 4.0), "linewidth": max(2.6 - 0.4 * i, 1.1), "markeredgecolor": "white",
                    "markeredgewidth": 0.5}
             for i, name in enumerate(names)}
 
@@ -73,7 +73,7 @@ def percent_text(share, _=None):
 
 
 def ticks_from(values, nearest):
-    """Those of the values that keep a share `nearest` of the log axis between each other: ends first, then powers of two."""
+    """Of the values those that keep a share `nearest` of the log axis between them: ends first, then powers of two."""
     distinct = sorted(set(values))
     length = math.log(distinct[-1] / distinct[0]) or 1.0
     kept = []

@@ -23,28 +23,38 @@ std::string content(const std::string& path) {
 }
 
 json layer(const char* kind, double seconds) {
-  return {{"kind", kind}, {"direction", "forward"}, {"window", nullptr}, {"seconds", seconds}, {"exposed_comm_seconds", 0.25},
-          {"bytes_sent", 1024}, {"messages", 2}};
+  return {{"kind", kind},       {"direction", "forward"},       {"window", nullptr},
+          {"seconds", seconds}, {"exposed_comm_seconds", 0.25}, {"bytes_sent", 1024},
+          {"messages", 2}};
 }
 
 /// Made-up numbers that are easy to check: `seconds` measured, a tenth less predicted, a quarter of it exposed.
-json time_record(std::int64_t ranks, std::int64_t seq_len, double seconds, double tflops, const std::string& scheme = "zigzag") {
+json time_record(std::int64_t ranks, std::int64_t seq_len, double seconds, double tflops,
+                 const std::string& scheme = "zigzag") {
   const json point{{"ranks", ranks}, {"seq_len", seq_len}, {"threads", 1}};
   return {{"key", launch::study_key({point, scheme})},
           {"point", point},
           {"scheme", scheme},
           {"measured",
-           {{"seconds", seconds}, {"samples", {0.9 * seconds, 1.1 * seconds}}, {"tflops", tflops},
-            {"exposed_comm_seconds", seconds / 4}, {"peak_bytes", std::vector<int>(static_cast<std::size_t>(ranks), 1 << 20)},
+           {{"seconds", seconds},
+            {"samples", {0.9 * seconds, 1.1 * seconds}},
+            {"tflops", tflops},
+            {"exposed_comm_seconds", seconds / 4},
+            {"peak_bytes", std::vector<int>(static_cast<std::size_t>(ranks), 1 << 20)},
             {"layers", {layer("local", 0.5), layer("global", 3), layer("global", 5)}}}},
           {"predicted",
-           {{"seconds", 0.9 * seconds}, {"exposed_comm_seconds", 0}, {"peak_bytes", 3 << 19}, {"layers", {layer("global", 2)}}}},
+           {{"seconds", 0.9 * seconds},
+            {"exposed_comm_seconds", 0},
+            {"peak_bytes", 3 << 19},
+            {"layers", {layer("global", 2)}}}},
           {"when", "2026-11-24T17:00:00Z"}};
 }
 
 json longest_record(std::int64_t ranks, std::int64_t measured, std::int64_t predicted) {
   const json point{{"ranks", ranks}};
-  return {{"key", launch::study_key(point)}, {"point", point}, {"scheme", "zigzag"},
+  return {{"key", launch::study_key(point)},
+          {"point", point},
+          {"scheme", "zigzag"},
           {"measured", {{"longest_seq_len", measured}, {"budget_bytes", 1 << 30}, {"tried", {{{"seq_len", 1}}}}}},
           {"predicted", {{"longest_seq_len", predicted}}}};
 }
@@ -62,7 +72,8 @@ class ReportTest : public testing::Test {
   }
   void make(const std::string& kind, const std::vector<json>& records) const {
     fs::remove(path_);
-    launch::StudyFile file(path_, {{"study", kind}, {"machine", {{"fingerprint", "cafe"}, {"cpu", "a <CPU>"}, {"ranks", 4}}}});
+    launch::StudyFile file(path_,
+                           {{"study", kind}, {"machine", {{"fingerprint", "cafe"}, {"cpu", "a <CPU>"}, {"ranks", 4}}}});
     for (const json& record : records) file.append(record);
   }
   Outcome report(std::vector<std::string> words = {}) const {
@@ -97,7 +108,8 @@ TEST_F(ReportTest, TellsWhatWasMeasuredBesideWhatWasPredicted) {
   make("strong", {time_record(4, 65536, 5, 0.8), time_record(1, 65536, 16, 0.25)});
   const Outcome outcome = report();
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_EQ(squeezed(line(outcome.out, "Time", "zigzag      4")), "zigzag 4 64k 5.00 s 10.0 % 4.50 s -10.0 % 80.0 % 80.0 % 0.8");
+  EXPECT_EQ(squeezed(line(outcome.out, "Time", "zigzag      4")),
+            "zigzag 4 64k 5.00 s 10.0 % 4.50 s -10.0 % 80.0 % 80.0 % 0.8");
   EXPECT_EQ(squeezed(line(outcome.out, "Communication and memory", "zigzag      4")),
             "zigzag 4 64k 25.0 % 0.0 % 1.0 MiB 1.5 MiB 50.0 %");
   EXPECT_EQ(squeezed(line(outcome.out, "Layers", "zigzag      1")),
@@ -111,7 +123,8 @@ TEST_F(ReportTest, ComparesRatesInAWeakStudy) {
   make("weak", {time_record(1, 1024, 1, 0.2), time_record(3, 3072, 4, 0.3), time_record(1, 2048, 1, 0.4)});
   const std::string out = report().out;
   EXPECT_EQ(squeezed(line(out, "Time", "zigzag      3")), "zigzag 3 3k 4.00 s 10.0 % 3.60 s -10.0 % 50.0 % 50.0 % 0.3");
-  EXPECT_NE(squeezed(out).find("zigzag 1 2k 1.00 s 10.0 % 900.0 ms -10.0 % - - 0.4"), std::string::npos) << "alone in its series";
+  EXPECT_NE(squeezed(out).find("zigzag 1 2k 1.00 s 10.0 % 900.0 ms -10.0 % - - 0.4"), std::string::npos)
+      << "alone in its series";
 }
 
 TEST_F(ReportTest, TellsTheLongestContext) {
@@ -173,7 +186,8 @@ TEST_F(ReportTest, SaysWhenTheScriptFails) {
 
 TEST_F(ReportTest, DrawsWhatTheFileHas) {
   unsetenv("ANNULUS_PYTHON");
-  if (std::system("for p in python3 /usr/bin/python3; do $p -c 'import matplotlib' 2>/dev/null && exit 0; done; exit 1") != 0) {
+  if (std::system(
+          "for p in python3 /usr/bin/python3; do $p -c 'import matplotlib' 2>/dev/null && exit 0; done; exit 1") != 0) {
     GTEST_SKIP() << "no python3 with matplotlib";
   }
   make("strong", {time_record(1, 1024, 1, 0.1, "$x_{$<b>"), time_record(2, 1024, 0.6, 0.2, "$x_{$<b>")});
@@ -181,13 +195,19 @@ TEST_F(ReportTest, DrawsWhatTheFileHas) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   pages_ = folder_ / "deep/pictures";
   std::size_t images = 0;
-  for (std::size_t at = 0; (at = page().find("src=\"data:image/svg+xml;base64,PD94bWwg", at)) != std::string::npos; ++at) ++images;
+  for (std::size_t at = 0; (at = page().find("src=\"data:image/svg+xml;base64,PD94bWwg", at)) != std::string::npos;
+       ++at)
+    ++images;
   EXPECT_EQ(images, 5U);  // "<?xml " in base 64
   for (const char* name : {"time", "efficiency", "layers", "exposed", "memory"}) {
     EXPECT_TRUE(content(pages_ + "/" + name + ".png").starts_with("\x89PNG")) << name;
     EXPECT_TRUE(content(pages_ + "/" + name + ".svg").starts_with("<?xml")) << name;
   }
   for (const char* name : {"longest", "lengths"}) EXPECT_FALSE(fs::exists(pages_ + "/" + name + ".png")) << name;
+  make("strong", {time_record(1, 1024, 1, 0.1)});
+  EXPECT_EQ(report({"--output", pages_}).code, 0);
+  EXPECT_EQ(page().find("<img"), std::string::npos) << "one number of ranks makes no line";
+  EXPECT_FALSE(fs::exists(pages_ + "/time.png"));
 }
 
 TEST_F(ReportTest, TrustsNoTextOfTheFile) {

@@ -55,7 +55,8 @@ class StudyFileTest : public testing::Test {
       const StudyFile file(path_, with);
       ADD_FAILURE() << "opened";
     } catch (const Thrown& error) {
-      for (const std::string& word : words) EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+      for (const std::string& word : words)
+        EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
     }
     EXPECT_EQ(bytes(), before);
   }
