@@ -20,6 +20,12 @@ namespace {
 constexpr std::array<std::pair<StudyKind, std::string_view>, 3> kinds{
     {{StudyKind::strong, "strong"}, {StudyKind::weak, "weak"}, {StudyKind::capacity, "capacity"}}};
 
+StudyKind parse_kind(const std::string& word) {
+  const auto found = std::ranges::find(kinds, word, [](const auto& entry) { return entry.second; });
+  if (found != kinds.end()) return found->first;
+  throw UsageError(fmt::format("unknown word '{}' after study; try strong, weak or capacity", word));
+}
+
 /// Words with commas between them; `parse` returns nothing for unknown ones.
 template <class Value, class Parse>
 Options::Setter list_of(std::vector<Value>& target, std::string option, Parse parse) {
@@ -49,21 +55,14 @@ void add_sweep_options(Options& options, StudyOptions& target) {
 
 std::unique_ptr<Options> declare(StudyOptions& target) {
   auto options = std::make_unique<Options>(
-      "study RESULTS --study strong|weak|capacity [options]",
+      "study strong|weak|capacity RESULTS [options]",
       "Measures a stack over context lengths, rank counts and schemes, all in one mpirun, and files every point in RESULTS:\n"
       "run it again to go on after a crash or a time limit. `annulus report RESULTS` makes tables and pictures.\n\n"
       "  strong    the same --seq-len on more and more ranks\n"
       "  weak      --seq-len tokens for each rank\n"
       "  capacity  the longest context that stays within --memory bytes of a rank, by search");
+  options->positional("strong|weak|capacity", target.kind_word);
   options->positional("RESULTS", target.results);
-  options->value(
-      "study", "KIND",
-      [&target](const std::string& word) {
-        const auto found = std::ranges::find(kinds, word, [](const auto& entry) { return entry.second; });
-        if (found == kinds.end()) throw UsageError(fmt::format("--study '{}' is unknown; try strong, weak or capacity", word));
-        target.kind = found->first;
-      },
-      "strong|weak|capacity (default strong)");
   options->sizes("seq-len", "LIST", target.seq_lens, 1, "tokens of the whole sequence (weak: of each rank), ascending");
   options->sizes("ranks", "LIST", target.ranks, 1, "rank counts, ascending (default 1,2,4,... and all of the job); others sleep");
   options->size("repeats", "K", target.repeats, 1, "measurements of a point: median and spread (default 5)");
@@ -104,12 +103,12 @@ void check(const StudyOptions& options) {
   }
   const bool capacity = options.kind == StudyKind::capacity;
   if (capacity != options.seq_lens.empty()) {
-    throw UsageError(capacity ? "--seq-len with --study capacity (it searches the length); try without it"
+    throw UsageError(capacity ? "--seq-len with study capacity (it searches the length); try without it"
                               : "--seq-len is missing (how many tokens?); try --seq-len 4k,16k");
   }
   if (capacity != (options.memory > 0)) {
-    throw UsageError(capacity ? "--study capacity without --memory (what is the budget of a rank?); try --memory 256M"
-                              : "--memory is for --study capacity (others take what they need); try without it");
+    throw UsageError(capacity ? "study capacity without --memory (what is the budget of a rank?); try --memory 256M"
+                              : "--memory is for study capacity (others take what they need); try without it");
   }
   const bool f64 = options.request.scores.dtype == DType::f64 || std::ranges::find(options.dtypes, DType::f64) != options.dtypes.end();
   if (f64) throw UsageError("--dtype f64 is not for study (projections are f32); try f32, bf16 or f16");
@@ -128,6 +127,7 @@ StudyOptions parse_study_options(std::span<const std::string> arguments) {
   StudyOptions target;
   const std::unique_ptr<Options> options = declare(target);
   options->parse(arguments);
+  target.kind = parse_kind(target.kind_word);
   check_lists(*options, arguments);
   check(target);
   target.request.scheme.layout = target.request.scores.layout;

@@ -16,6 +16,7 @@ enum class StudyKind { strong, weak, capacity };
 std::string_view name(StudyKind kind);
 
 struct StudyOptions {
+  std::string kind_word;
   std::string results;
   StudyKind kind = StudyKind::strong;
   PointRequest request;  ///< what is not swept
