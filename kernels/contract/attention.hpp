@@ -127,7 +127,14 @@ class BackwardPass {
   virtual ~BackwardPass() = default;
   /// Local. Writes (does not add) this rank's share of the block's dK and dV to `gradient`, an array of
   /// gradient_elements(shape) in gradient_dtype(dtype), aligned to 64 bytes.
-  virtual void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) = 0;
+  void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) {
+    attend_part(block, visible, {0, block.shape.rows}, gradient, progress);
+  }
+  /// The same for the block's rows `part` alone (of step 1), so that their share can leave before the others are done. The
+  /// parts of a block come in ascending order, the first from row 0, each from where the last one ended to a multiple of the
+  /// table's key_tile or the end of the block. The cuts change no bit.
+  virtual void attend_part(const Block& block, const VisibleRows& visible, RowSpan part, std::byte* gradient,
+                           const Progress& progress) = 0;
   /// Local. dq [batch, q_rows, heads, head_dim] in any dtype. dsink [heads] or empty: receives this rank's sum over
   /// batch and rows of -exp(sink - lse) * dout.out.
   virtual void finish(const TensorView& dq, std::span<double> dsink) = 0;
@@ -160,6 +167,8 @@ struct KernelTable {
   /// How the dK/dV array of a block lies in memory: dK as K, dV as V, in gradient_dtype(dtype), cut
   /// between any two rows (granule 1).
   RowArray (*gradient_rows)(const BlockShape& shape);
+  /// Key rows that a backward pass takes at a time: where it may be cut into parts.
+  std::int64_t (*key_tile)(std::int64_t head_dim);
   /// Writes the summed gradients to dk and dv [batch, rows, kv_heads, head_dim], any dtype.
   void (*unpack_gradient)(const BlockShape& shape, const std::byte* gradient, const TensorView& dk,
                           const TensorView& dv);

@@ -17,6 +17,7 @@ const KernelTable& cuda_table() {
                                       .forward = nullptr,
                                       .backward = nullptr,
                                       .gradient_rows = nullptr,
+                                      .key_tile = nullptr,
                                       .unpack_gradient = nullptr};
   return absent;
 }

@@ -32,15 +32,21 @@ class CudaBackward final : public BackwardPass {
     compute_delta(inputs.out);
   }
 
-  void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) override {
-    const std::int64_t elements = block_elements(block.shape);
-    if (elements > 0 && state_.rows() == 0) {
-      std::memset(gradient, 0, static_cast<std::size_t>(elements) * sizeof(float));
-    } else if (elements > 0) {
+  /// The first part has the kernels sum all of them; each is fetched for itself, while those before it are on their way.
+  void attend_part(const Block& block, const VisibleRows& visible, RowSpan part, std::byte* gradient,
+                   const Progress& progress) override {
+    const bool is_empty = state_.rows() == 0 || block_elements(block.shape) == 0;
+    if (part.begin == 0 && !is_empty) {
       launch(block, visible, progress);
       summed_.hold(Line::copies);
-      state_.device().download(gradient, gradient_.data(), elements * static_cast<std::int64_t>(sizeof(float)),
-                               progress);
+    }
+    const auto* const sums = reinterpret_cast<const std::byte*>(gradient_.data());
+    for (const ByteRun& run : gradient_rows(block.shape).runs(block.shape.rows, part.begin, part.end)) {
+      if (is_empty) {
+        std::memset(gradient + run.offset, 0, run.bytes);
+      } else {
+        state_.device().download(gradient + run.offset, sums + run.offset, static_cast<std::int64_t>(run.bytes), progress);
+      }
     }
     if (progress) progress();  // at least once, however small the block
   }

@@ -43,13 +43,14 @@ class ReferenceBackward final : public BackwardPass {
     });
   }
 
-  void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) override {
+  void attend_part(const Block& block, const VisibleRows& visible, RowSpan part, std::byte* gradient,
+                   const Progress& progress) override {
     const auto attend_head = [&](std::int64_t task, int worker) {
       const std::int64_t b = task / problem_.kv_heads;
       const std::int64_t kv_head = task % problem_.kv_heads;
       Poll poll(progress, worker);
       Scratch scratch(problem_.head_dim);
-      for (std::int64_t begin = 0; begin < block.shape.rows; begin += tile_rows) {
+      for (std::int64_t begin = part.begin; begin < part.end; begin += tile_rows) {
         attend_tile(block, visible, b, kv_head, begin, scratch, poll);
         store_gradient(block.shape, b, kv_head, scratch, gradient);
       }

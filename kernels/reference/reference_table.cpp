@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/reference/key_tile.hpp"
 #include "kernels/reference/packed_block.hpp"
 #include "kernels/reference/passes.hpp"
 #include "kernels/reference/rows.hpp"
@@ -73,6 +74,7 @@ const KernelTable& reference_table() {
                                      .forward = reference::make_forward,
                                      .backward = reference::make_backward,
                                      .gradient_rows = reference::gradient_rows,
+                                     .key_tile = [](std::int64_t) { return reference::tile_rows; },
                                      .unpack_gradient = reference::unpack_gradient};
   return table;
 }

@@ -94,7 +94,8 @@ double dot(const float* a, const float* b, std::int64_t width) {
 class SimdBackward final : public BackwardPass {
  public:
   SimdBackward(const TileOps& ops, const Problem& problem, const BackwardInputs& inputs, Resources resources);
-  void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) override;
+  void attend_part(const Block& block, const VisibleRows& visible, RowSpan part, std::byte* gradient,
+                   const Progress& progress) override;
   void finish(const TensorView& dq, std::span<double> dsink) override;
 
  private:
@@ -114,7 +115,7 @@ class SimdBackward final : public BackwardPass {
   void prepare_rows(std::int64_t b, std::int64_t head, std::int64_t group, const float* out, const float* dout);
 
   std::int64_t next_key_tile(const GroupMask& mask, std::int64_t query_tile, std::int64_t from) const;
-  KeyTile key_tile(const Block& block, std::int64_t task) const;
+  KeyTile key_tile(const Block& block, RowSpan part, std::int64_t task) const;
   void load(const Block& block, KeyTile& tile, const Scratch& scratch) const;
   void attend_key_tile(const Job& job, KeyTile tile, int worker);
   bool attend_query_tile(const Job& job, const KeyTile& tile, QueryTile& queries, int worker);
@@ -215,17 +216,17 @@ void SimdBackward::prepare_rows(std::int64_t b, std::int64_t head, std::int64_t 
   }
 }
 
-void SimdBackward::attend(const Block& block, const VisibleRows& visible, std::byte* gradient,
-                          const Progress& progress) {
+void SimdBackward::attend_part(const Block& block, const VisibleRows& visible, RowSpan part, std::byte* gradient,
+                               const Progress& progress) {
   const GroupMask mask(visible, layout_, query_tile_groups(layout_.head_dim));
   Pacer pacer(progress);
   const Job job{block, mask, reinterpret_cast<float*>(gradient), pacer};
-  for (std::size_t i = 0; i < turns_.size(); ++i) {
+  for (std::size_t i = 0; part.begin == 0 && i < turns_.size(); ++i) {
     turns_[i].store(next_key_tile(mask, static_cast<std::int64_t>(i) % query_tiles(), 0), std::memory_order_relaxed);
   }
-  const std::int64_t tiles = ceil_div(block.shape.rows, backward_tile_keys(layout_.head_dim));
+  const std::int64_t tiles = ceil_div(part.end - part.begin, backward_tile_keys(layout_.head_dim));
   workers_.for_each(problem_.batch * problem_.kv_heads * tiles,
-                    [&](std::int64_t task, int worker) { attend_key_tile(job, key_tile(block, task), worker); });
+                    [&](std::int64_t task, int worker) { attend_key_tile(job, key_tile(block, part, task), worker); });
   if (progress) progress();  // at least once, however small the block
 }
 
@@ -234,10 +235,10 @@ std::int64_t SimdBackward::next_key_tile(const GroupMask& mask, std::int64_t que
   return mask.next_key(query_tile, from) / backward_tile_keys(layout_.head_dim);
 }
 
-KeyTile SimdBackward::key_tile(const Block& block, std::int64_t task) const {
+KeyTile SimdBackward::key_tile(const Block& block, RowSpan part, std::int64_t task) const {
   const std::int64_t step = backward_tile_keys(layout_.head_dim);
-  const std::int64_t tiles = ceil_div(block.shape.rows, step);
-  const std::int64_t index = task % tiles;
+  const std::int64_t tiles = ceil_div(part.end - part.begin, step);
+  const std::int64_t index = part.begin / step + task % tiles;
   const RowSpan keys{index * step, std::min((index + 1) * step, block.shape.rows)};
   return {task / tiles / problem_.kv_heads, task / tiles % problem_.kv_heads, index, keys};
 }

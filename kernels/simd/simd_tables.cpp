@@ -34,6 +34,7 @@ struct Row {
             .backward = [](const Problem& problem, const BackwardInputs& inputs,
                            Resources resources) { return make_backward(tiles(problem.dtype), problem, inputs, resources); },
             .gradient_rows = simd::gradient_rows,
+            .key_tile = simd::backward_tile_keys,
             .unpack_gradient = [](const BlockShape& shape, const std::byte* gradient, const TensorView& dk,
                                   const TensorView& dv) {
               simd::unpack_gradient(tiles(shape.dtype), shape, gradient, dk, dv);

@@ -119,6 +119,7 @@ PassSizes AttentionPlan::sizes(const kernels::KernelTable& table, kernels::Direc
   PassSizes sizes{.rows = own.rows, .block = table.packed_rows(own, direction)};
   sizes.travel = travel_plan(ring, mask_, q_layout_, k_layout_, sizes.block.granule);
   sizes.gradient_dtype = kernels::gradient_dtype(spec_.dtype);
+  sizes.key_tile = table.key_tile(spec_.head_dim);
   if (direction == kernels::Direction::backward) sizes.gradient = table.gradient_rows(own);
   return sizes;
 }

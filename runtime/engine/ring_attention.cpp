@@ -169,9 +169,12 @@ void RingAttention::Impl::attend_ring(const BackwardCall& call, kernels::Backwar
   exchange->open();
   const Progress progress = [this] { keep_moving(); };
   rotate([&](int step, const kernels::Block& block, const BlockMask& mask) {
-    if (mask.pairs > 0) pass.attend(block, mask.view(), exchange->share(step), progress);
-    const Timed span(execution.timeline, Activity::communication, "add to the gradients that came along");
-    exchange->add_share(step, mask.pairs == 0);
+    for (const BlockPart& part : exchange->parts(step)) {
+      const bool sees = mask.pairs > 0 && !part.empty();
+      if (sees) pass.attend_part(block, mask.view(), {part.begin, part.end}, exchange->share(step), progress);
+      const Timed span(execution.timeline, Activity::communication, "add to the gradients that came along");
+      exchange->add_share(step, part, mask.pairs == 0);
+    }
   });
   const Timed span(execution.timeline, Activity::communication, "gradients come home");
   table->unpack_gradient(plan->block_shape(ring.rank), exchange->home(), call.dk, call.dv);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "kernels/base/buffer.hpp"
 #include "runtime/comm/communicator.hpp"
@@ -18,7 +19,7 @@
 namespace annulus {
 
 /// One pass: begin -> pack into own_block() -> open -> per step {start, attend to block(step), finish} and, in backward,
-/// {write share(step), add_share} -> home(). Bits depend on the order of the ring alone: gradients of one owner are added
+/// {per part: write it to share(step), add_share} -> home(). Bits depend on the order of the ring alone: gradients of one owner are added
 /// up in the order in which ranks meet its block, whatever the timing; the flat ring and one group have the same order.
 class Exchange {
  public:
@@ -50,8 +51,10 @@ class Exchange {
 
   /// Where this rank writes its share of the gradients of owner_at(step), of as many rows.
   std::byte* share(int step) const { return gradients_.share(step); }
-  /// Adds the share to the owner's sum. `empty`: this rank saw nothing of the block, share is not read.
-  void add_share(int step, bool empty) { gradients_.add(step, empty); }
+  /// The parts in which to write and add the share of a step: what is sent home behind the last step leaves part by part.
+  std::vector<BlockPart> parts(int step) const { return gradients_.parts(step); }
+  /// Adds a part of the share to the owner's sum. `empty`: this rank saw nothing of the block, share is not read.
+  void add_share(int step, const BlockPart& part, bool empty) { gradients_.add(step, part, empty); }
   /// The summed gradients of this rank's own block, after the last step. Waits for the last rank that adds to them.
   const std::byte* home() { return gradients_.home(); }
 

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "runtime/exchange/gradient_sum.hpp"
 #include "runtime/exchange/tags.hpp"
 
 namespace annulus {
 namespace {
+
+constexpr int home_parts = 8;  ///< of what goes home: the last one, an eighth, hides behind nothing
 
 void grow(Buffer<std::byte>& buffer, std::uint64_t bytes) {
   if (static_cast<std::uint64_t>(buffer.size()) < bytes) buffer = Buffer<std::byte>(static_cast<std::int64_t>(bytes));
@@ -34,22 +37,43 @@ std::vector<kernels::ByteRun> GradientTravel::left_behind(int hop) const {
 }
 
 void GradientTravel::open() {
-  left_in_.clear();
+  for (std::vector<Transfer>* of_last_pass : {&left_in_, &home_in_, &home_out_}) of_last_pass->clear();
   for (int hop = 1; hop < ring_.groups(); ++hop) {
     left_in_.push_back(Transfer::receive(comm_, left_.data(), left_behind(hop), ring_.host_at(hop), left_tag));
   }
 }
 
-void GradientTravel::add(int step, bool empty) {
-  const std::uint64_t bytes = pass_->gradient.bytes(pass_->travel.at_step[static_cast<std::size_t>(step)]);
-  await_sum(step);
-  if (step == 0 && empty && bytes > 0) std::memset(sum_at(0), 0, bytes);
-  if (step > 0 && !empty) {
-    add_gradients(pass_->gradient_dtype, sum_at(step), share_.data(),
-                  static_cast<std::int64_t>(bytes / size_of(pass_->gradient_dtype)));
+std::vector<BlockPart> GradientTravel::parts(int step) const {
+  const std::int64_t rows = pass_->travel.at_step[static_cast<std::size_t>(step)];
+  const int count = ring_.groups() > 1 && step == ring_.size - 1 ? home_parts : 1;
+  std::vector<BlockPart> parts;
+  for (int index = 0; index < count; ++index) parts.push_back(pass_->part(rows, index, count));
+  return parts;
+}
+
+/// Parts that are done before the sum has come wait for it here, so that the rank need not.
+void GradientTravel::add(int step, const BlockPart& part, bool empty) {
+  if (part.is_first()) waiting_.clear();
+  waiting_.push_back(part);
+  const bool sum_may_come_later = ring_.begins_hop(step) && !part.is_last();
+  if (sum_may_come_later && !(in_.test() && out_.test())) return;
+  for (const BlockPart& done : std::exchange(waiting_, {})) {
+    if (done.is_first()) await_sum(step);
+    add_rows(step, done, empty);
+    pass_token();
+    if (ring_.ends_hop(step)) close(ring_.hop_of(step), done);
   }
-  pass_token();
-  if (ring_.ends_hop(step)) close(ring_.hop_of(step));
+}
+
+void GradientTravel::add_rows(int step, const BlockPart& part, bool empty) {
+  const std::int64_t rows = pass_->travel.at_step[static_cast<std::size_t>(step)];
+  for (const kernels::ByteRun& run : pass_->gradient.runs(rows, part.begin, part.end)) {
+    std::byte* const sum = sum_at(step) + run.offset;
+    if (step == 0 && empty) std::memset(sum, 0, run.bytes);
+    if (step == 0 || empty) continue;
+    add_gradients(pass_->gradient_dtype, sum, share_.data() + run.offset,
+                  static_cast<std::int64_t>(run.bytes / size_of(pass_->gradient_dtype)));
+  }
 }
 
 /// Until those before this rank have added to the sum.
@@ -75,30 +99,40 @@ void GradientTravel::await_token() {
   slots_.sync();
 }
 
-/// The group is done with the sum in this rank's slot.
-void GradientTravel::close(int hop) {
+/// The group is done with the part of the sum in this rank's slot.
+void GradientTravel::close(int hop, const BlockPart& part) {
   await_token();
   if (ring_.groups() == 1) return;
-  {
+  if (part.is_first()) {
     const Traffic::Exposed exposed(traffic_);
     out_.wait();
     left_out_.wait();
   }
   const std::byte* const sum = slots_.at(ring_.member(), hop);
+  if (ring_.is_last_hop(hop)) return send_home(hop, part, sum);
   send_on(hop, sum);
   leave_rows(hop, sum);
 }
 
 void GradientTravel::send_on(int hop, const std::byte* sum) {
-  const TravelPlan& travel = pass_->travel;
-  const bool homing = ring_.is_last_hop(hop);
-  const std::int64_t coming = homing ? travel.own.back() : pass_->held(ring_, hop + 1);
-  const std::int64_t leaving = travel.onward[static_cast<std::size_t>(hop)];
-  const std::int64_t place = homing ? pass_->rows : coming;  // what comes home goes where it lay
-  in_ = Transfer::receive(comm_, slots_.at(ring_.member(), hop + 1), pass_->gradient.runs(place, 0, coming), ring_.next(),
+  const std::int64_t coming = pass_->held(ring_, hop + 1);
+  const std::int64_t leaving = pass_->travel.onward[static_cast<std::size_t>(hop)];
+  in_ = Transfer::receive(comm_, slots_.at(ring_.member(), hop + 1), pass_->gradient.runs(coming, 0, coming), ring_.next(),
                           gradient_tag);
   out_ = Transfer::send(comm_, sum, pass_->gradient.runs(pass_->held(ring_, hop), 0, leaving), ring_.prev(), gradient_tag);
   traffic_.count(out_);
+}
+
+/// What comes home goes where it lay. Parts of one tag arrive in the order in which they were sent.
+void GradientTravel::send_home(int hop, const BlockPart& part, const std::byte* sum) {
+  const BlockPart own = pass_->part(pass_->travel.own.back(), part.index, part.count);
+  const std::int64_t held = pass_->held(ring_, hop);
+  const BlockPart leaving = pass_->part(held, part.index, part.count);
+  home_in_.push_back(Transfer::receive(comm_, slots_.at(ring_.member(), hop + 1),
+                                       pass_->gradient.runs(pass_->rows, own.begin, own.end), ring_.next(), gradient_tag));
+  home_out_.push_back(
+      Transfer::send(comm_, sum, pass_->gradient.runs(held, leaving.begin, leaving.end), ring_.prev(), gradient_tag));
+  traffic_.count(home_out_.back());
 }
 
 void GradientTravel::leave_rows(int hop, const std::byte* sum) {
@@ -114,10 +148,9 @@ void GradientTravel::leave_rows(int hop, const std::byte* sum) {
 
 const std::byte* GradientTravel::home() {
   const Traffic::Exposed exposed(traffic_);
-  in_.wait();
-  out_.wait();
-  left_out_.wait();
-  for (Transfer& arriving : left_in_) arriving.wait();
+  for (std::vector<Transfer>* transfers : {&home_in_, &home_out_, &left_in_}) {
+    for (Transfer& transfer : *transfers) transfer.wait();
+  }
   std::byte* const sum = slots_.at(ring_.member(), ring_.groups() > 1 ? ring_.groups() : 0);
   const std::int64_t left = pass_->rows - pass_->travel.own.back();
   copy_runs(sum, pass_->gradient.runs(pass_->rows, pass_->rows - left, pass_->rows), left_.data(),
@@ -130,7 +163,9 @@ void GradientTravel::poll() {
   in_.test();
   out_.test();
   left_out_.test();
-  for (Transfer& arriving : left_in_) arriving.test();
+  for (std::vector<Transfer>* transfers : {&left_in_, &home_in_, &home_out_}) {
+    for (Transfer& transfer : *transfers) transfer.test();
+  }
 }
 
 }  // namespace annulus

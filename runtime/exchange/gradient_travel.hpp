@@ -14,7 +14,8 @@ namespace annulus {
 
 /// The members of a group add to a sum in place, one after the other in the order in which they meet its block: one-byte
 /// tokens run round the group behind the adders. Then the sum follows its block to the next group. Rows that nobody further
-/// on sees leave for their owner at once, the others come home after the last group.
+/// on sees leave for their owner at once, the others come home after the last group: part by part, so that all but the last
+/// part travel while the last step computes.
 class GradientTravel {
  public:
   /// All outlive this.
@@ -25,7 +26,8 @@ class GradientTravel {
   void begin(const PassSizes& pass);
   void open();
   std::byte* share(int step) const { return step == 0 ? sum_at(0) : share_.data(); }  // an owner's own share starts the sum
-  void add(int step, bool empty);
+  std::vector<BlockPart> parts(int step) const;
+  void add(int step, const BlockPart& part, bool empty);
   const std::byte* home();
   void poll();
 
@@ -35,9 +37,11 @@ class GradientTravel {
   void await_sum(int step);
   void pass_token();
   void await_token();
-  void close(int hop);
+  void add_rows(int step, const BlockPart& part, bool empty);
+  void close(int hop, const BlockPart& part);
   void leave_rows(int hop, const std::byte* sum);
   void send_on(int hop, const std::byte* sum);
+  void send_home(int hop, const BlockPart& part, const std::byte* sum);
 
   const Communicator& comm_;
   const Communicator& group_;
@@ -47,12 +51,15 @@ class GradientTravel {
   RingSlots slots_;
   Buffer<std::byte> share_;
   Buffer<std::byte> left_;           ///< own rows that came home before the others, as they lie in an array of them alone
+  std::vector<BlockPart> waiting_;   ///< of the step under way: written to the share, not yet added
   std::byte token_{};
   Transfer token_out_;               // transfers are declared after the buffers they use: they wait before those are freed
   Transfer in_;
   Transfer out_;
   Transfer left_out_;
   std::vector<Transfer> left_in_;
+  std::vector<Transfer> home_in_;  ///< by part, as the next
+  std::vector<Transfer> home_out_;
 };
 
 }  // namespace annulus

@@ -255,6 +255,26 @@ TEST_P(Backends, WorkersChangeNoBit) {
   EXPECT_EQ(alone.dv, team.dv);
 }
 
+TEST_P(Backends, PartsChangeNoBit) {
+  for (const int workers : {1, 3}) {
+    ContractCase test = small_case(150, 1000, 24);
+    test.problem.batch = test.problem.kv_heads = 2;
+    test.problem.heads = 4;
+    test.problem.mask.left = 300;
+    test.blocks = cut_blocks(1000, {700});
+    test.workers = workers;
+    prepare(test);
+    const OracleResult whole = run_contract(table(), test);
+    for (const std::int64_t tiles : {1, 2, 3}) {
+      test.part_tiles = tiles;
+      const OracleResult parts = run_contract(table(), test);
+      for (const auto member : {&OracleResult::dq, &OracleResult::dk, &OracleResult::dv}) {
+        EXPECT_EQ(parts.*member, whole.*member) << tiles << " tiles, " << workers << " workers";
+      }
+    }
+  }
+}
+
 TEST_P(Backends, ProgressComesFromTheCallingThread) {
   ContractCase test = small_case(512, 512, 64);
   test.problem.heads = 4;

@@ -199,7 +199,11 @@ class Run {
     const Buffer<std::byte> gradient(table_.gradient_elements(shape) * size);
     std::ranges::fill(gradient.span(), nan_byte);
     with_block(keys, Direction::backward, [&](const kernels::Block& block, const kernels::VisibleRows& visible) {
-      pass.attend(block, visible, gradient.data(), progress_);
+      if (test_.part_tiles == 0) return pass.attend(block, visible, gradient.data(), progress_);
+      const std::int64_t step = test_.part_tiles * table_.key_tile(shape.head_dim);
+      for (std::int64_t begin = 0; begin < shape.rows; begin += step) {
+        pass.attend_part(block, visible, {begin, std::min(begin + step, shape.rows)}, gradient.data(), progress_);
+      }
     });
     const PaddedTensor dk = like_k(result_dtype(test_), shape.rows);
     const PaddedTensor dv = like_k(result_dtype(test_), shape.rows);

@@ -21,6 +21,7 @@ struct ContractCase {
   std::vector<BlockKeys> blocks;  ///< together every key once; attended in this order
   Gaps gaps = Gaps::none;
   int workers = 1;
+  std::int64_t part_tiles = 0;  ///< backward takes parts of so many key tiles; 0: whole blocks
   std::uint64_t seed = 1;
   double scale = 1;                   ///< of random q and k
   std::optional<DType> result_dtype;  ///< of out, dq, dk, dv; default: f32, f64 for f64

@@ -43,7 +43,8 @@ PassSizes sizes_for(const RingSchedule& ring) {
   return {.rows = Blocks::all(ring.rank),
           .travel = travel_plan(ring, Blocks::rows),
           .block = {.heads = 2, .k_bytes = 16, .v_bytes = 24, .granule = 4},
-          .gradient = {.heads = 2, .k_bytes = 4 * width, .v_bytes = 4 * width}};
+          .gradient = {.heads = 2, .k_bytes = 4 * width, .v_bytes = 4 * width},
+          .key_tile = 24};
 }
 
 /// What owners write to their blocks and ranks to their shares, by (head, K or V, row): whoever confuses rows is found out.
@@ -98,13 +99,17 @@ std::vector<float> run_pass(Exchange& exchange, const Communicator& comm, bool b
     EXPECT_EQ(wrong, 0) << "rows of the block of rank " << owner << " at step " << step;
     exchange.poll();
     const bool empty = sees_nothing(ring.rank, owner);
-    if (backward && !empty) {
+    const std::vector<BlockPart> parts = backward ? exchange.parts(step) : std::vector<BlockPart>{};
+    for (const BlockPart& rows : parts) {
       auto* const share = reinterpret_cast<float*>(exchange.share(step));
       each_row(sizes.gradient, exchange.rows(step), [&](std::int64_t part, std::int64_t row, std::int64_t offset) {
+        if (empty || row < rows.begin || row >= rows.end) return;
         std::fill_n(share + offset / 4, width, share_value(ring.rank, owner, part, row));
       });
+      jitter();
+      exchange.add_share(step, rows, empty);
+      exchange.poll();
     }
-    if (backward) exchange.add_share(step, empty);
     jitter();
     exchange.finish(step);
   }
@@ -178,7 +183,9 @@ TEST_P(ExchangeTest, CountsWhatItSends) {
       expected += sizes.gradient.bytes(on) + (hop > 0 ? sizes.gradient.bytes(rows - on) : 0);
     }
   }
-  if (ring.group_size > 1) expected += static_cast<std::uint64_t>(ring.size) * static_cast<std::uint64_t>(ring.size);  // tokens
+  std::size_t tokens = 0;
+  for (int step = 0; step < ring.size && ring.group_size > 1; ++step) tokens += exchange_->parts(step).size();
+  expected += tokens * static_cast<std::uint64_t>(ring.size);
   std::array<std::uint64_t, 1> sent{exchange_->traffic().bytes};
   comm_.sum(sent);
   EXPECT_EQ(sent[0], expected);
