@@ -52,14 +52,15 @@ TEST(Run, ReportsEveryFieldOfTheContract) {
   EXPECT_EQ(json.at("digest").get<std::string>().size(), 16U);
   EXPECT_EQ(json.at("gradient_digest").get<std::string>().size(), 16U);
   ASSERT_EQ(json.at("layers").size(), 4U);
-  // Two hops of three ranks: a block each in forward; in backward also the gradients, which take a third hop home, and rank 1's
-  // high chunk, which nobody sees any more, comes straight home from rank 0.
+  // Two hops of three ranks: a block each in forward; in backward also the gradients, which take a third hop home in up to eight
+  // parts (the backend's tiles say in how many), and rank 1's high chunk, which nobody sees any more, comes straight home from rank 0.
   const double pairs = 700.0 * 701 / 2;
   for (const Json& layer : json.at("layers")) {
     const bool forward = layer.at("direction") == "forward";
     EXPECT_EQ(layer.at("kind"), "global");
     EXPECT_TRUE(layer.at("window").is_null());
-    EXPECT_EQ(layer.at("messages"), forward ? 6 : 16);
+    EXPECT_GE(layer.at("messages"), forward ? 6 : 6 + 6 + 3 + 1);
+    EXPECT_LE(layer.at("messages"), forward ? 6 : 6 + 6 + 3 * 8 + 1);
     const std::int64_t whole = 2 * 2 * 700 * 2 * 16 * 4;  // k and v, two hops
     EXPECT_GE(layer.at("bytes_sent").get<std::int64_t>(), whole * 3 / 4) << "a quarter need not travel";
     EXPECT_LT(layer.at("bytes_sent").get<std::int64_t>(), forward ? whole : 3 * whole) << "forward or not";
