@@ -1,4 +1,4 @@
-# CuBLAS::CuBLAS: NVIDIA's BLAS, of the major version of the CUDA toolkit that is in use.
+# CuBLAS_INCLUDE_DIR and CuBLAS_LIBRARY: NVIDIA's BLAS, of the major version of the CUDA toolkit that is in use.
 # SPDX-License-Identifier: Apache-2.0
 include(${CMAKE_CURRENT_LIST_DIR}/NvidiaLibrary.cmake)
 annulus_nvidia_library(CuBLAS HEADER cublas_v2.h LIBRARY cublas MAJORS ${CUDAToolkit_VERSION_MAJOR}
@@ -10,4 +10,3 @@ endif()
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(CuBLAS REQUIRED_VARS CuBLAS_LIBRARY CuBLAS_INCLUDE_DIR CuBLAS_FITS
                                   VERSION_VAR CuBLAS_VERSION)
-annulus_nvidia_target(CuBLAS CuBLAS::CuBLAS)

@@ -5,4 +5,8 @@ annulus_nvidia_library(CuDNN HEADER cudnn_graph.h LIBRARY cudnn MAJORS 9 VERSION
                        VERSION_PREFIX CUDNN_ VERSION_PARTS MAJOR MINOR PATCHLEVEL)
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(CuDNN REQUIRED_VARS CuDNN_LIBRARY CuDNN_INCLUDE_DIR VERSION_VAR CuDNN_VERSION)
-annulus_nvidia_target(CuDNN CuDNN::CuDNN)
+if(CuDNN_FOUND AND NOT TARGET CuDNN::CuDNN)
+  add_library(CuDNN::CuDNN UNKNOWN IMPORTED)
+  set_target_properties(CuDNN::CuDNN PROPERTIES IMPORTED_LOCATION ${CuDNN_LIBRARY}
+                                                INTERFACE_INCLUDE_DIRECTORIES ${CuDNN_INCLUDE_DIR})
+endif()

@@ -51,12 +51,3 @@ function(annulus_nvidia_library package)
   list(JOIN parts "." version)
   set(${package}_VERSION ${version} PARENT_SCOPE)
 endfunction()
-
-# annulus_nvidia_target(<Package> <target>)
-function(annulus_nvidia_target package target)
-  if(${package}_FOUND AND NOT TARGET ${target})
-    add_library(${target} UNKNOWN IMPORTED)
-    set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${package}_LIBRARY}
-                                               INTERFACE_INCLUDE_DIRECTORIES ${${package}_INCLUDE_DIR})
-  endif()
-endfunction()

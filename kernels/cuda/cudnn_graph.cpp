@@ -1,0 +1,168 @@
+/// Attributes of the backend API.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/cudnn_graph.hpp"
+
+#include <cudnn_graph.h>
+
+#include <string>
+
+namespace annulus::kernels::cuda::cudnn {
+namespace {
+
+constexpr std::int64_t alignment = 16;  ///< bytes; of every tensor
+
+std::string last_words() {
+  std::array<char, 512> text{};
+  cudnnGetLastErrorString(text.data(), text.size());
+  const std::string words = text.data();
+  return words.empty() ? "" : "; " + words;
+}
+
+cudnnDataType_t data_type(Element element) {
+  switch (element) {
+    case Element::f16: return CUDNN_DATA_HALF;
+    case Element::bf16: return CUDNN_DATA_BFLOAT16;
+    case Element::i32: return CUDNN_DATA_INT32;
+    case Element::boolean: return CUDNN_DATA_BOOLEAN;
+    default: return CUDNN_DATA_FLOAT;
+  }
+}
+
+cudnnPointwiseMode_t mode_of(Pointwise mode) {
+  switch (mode) {
+    case Pointwise::add: return CUDNN_POINTWISE_ADD;
+    case Pointwise::subtract: return CUDNN_POINTWISE_SUB;
+    case Pointwise::multiply: return CUDNN_POINTWISE_MUL;
+    case Pointwise::divide: return CUDNN_POINTWISE_DIV;
+    case Pointwise::exp: return CUDNN_POINTWISE_EXP;
+    case Pointwise::log: return CUDNN_POINTWISE_LOG;
+    case Pointwise::row_index:
+    case Pointwise::column_index: return CUDNN_POINTWISE_GEN_INDEX;
+    case Pointwise::at_least: return CUDNN_POINTWISE_CMP_GE;
+    case Pointwise::select: return CUDNN_POINTWISE_BINARY_SELECT;
+    default: return CUDNN_POINTWISE_IDENTITY;
+  }
+}
+
+void set_type(Descriptor& descriptor, int name, cudnnDataType_t type) {
+  descriptor.set(name, CUDNN_TYPE_DATA_TYPE, 1, &type);
+}
+
+}  // namespace
+
+CudnnError::CudnnError(int status, const char* doing)
+    : Error(ExitCode::resources, "cuDNN failed to " + std::string(doing) + " (status " + std::to_string(status) + ": " +
+                                     cudnnGetErrorString(static_cast<cudnnStatus_t>(status)) + last_words() +
+                                     "); try a build with -D ANNULUS_ENABLE_CUDNN=OFF") {}
+
+void check_cudnn(int status, const char* doing) {
+  if (status != CUDNN_STATUS_SUCCESS) throw CudnnError(status, doing);
+}
+
+Descriptor::Descriptor(int type) {
+  check_cudnn(cudnnBackendCreateDescriptor(static_cast<cudnnBackendDescriptorType_t>(type), &raw_), "create a descriptor");
+}
+
+Descriptor::~Descriptor() {
+  if (raw_ != nullptr) static_cast<void>(cudnnBackendDestroyDescriptor(raw_));
+}
+
+void Descriptor::set(int name, int type, std::int64_t count, const void* values) {
+  check_cudnn(cudnnBackendSetAttribute(raw_, static_cast<cudnnBackendAttributeName_t>(name),
+                                       static_cast<cudnnBackendAttributeType_t>(type), count, values),
+              "take an attribute");
+}
+
+void Descriptor::set(int name, const Descriptor& value) {
+  void* const raw = value.raw();
+  set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &raw);
+}
+
+std::int64_t Descriptor::get_int64(int name) const {
+  std::int64_t value = 0;
+  std::int64_t count = 0;
+  check_cudnn(cudnnBackendGetAttribute(raw_, static_cast<cudnnBackendAttributeName_t>(name), CUDNN_TYPE_INT64, 1, &count, &value),
+              "tell an attribute");
+  return value;
+}
+
+void Descriptor::finalize(const char* what) { check_cudnn(cudnnBackendFinalize(raw_), what); }
+
+Tensor Graph::add_tensor(Element element, const Form& form, Kind kind) {
+  const auto number = static_cast<std::int64_t>(tensors_.size());
+  Descriptor& tensor = tensors_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+  set_type(tensor, CUDNN_ATTR_TENSOR_DATA_TYPE, data_type(element));
+  tensor.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, std::ssize(form.dims), form.dims.data());
+  tensor.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, std::ssize(form.strides), form.strides.data());
+  tensor.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &number);
+  tensor.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
+  const bool is_between = kind == Kind::between;
+  const bool is_number = kind == Kind::number;
+  tensor.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_between);
+  tensor.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &is_number);
+  tensor.finalize("describe a tensor");
+  return number;
+}
+
+void Graph::matmul(Tensor a, Tensor b, Tensor c) {
+  Descriptor& mode = modes_.emplace_back(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
+  set_type(mode, CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_FLOAT);
+  mode.finalize("describe a product");
+  Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_ADESC, tensor(a));
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, tensor(b));
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, tensor(c));
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_DESC, mode);
+  operation.finalize("take a product");
+}
+
+void Graph::pointwise(Pointwise mode, Tensor x, Tensor b, Tensor y, Tensor t) {
+  Descriptor& how = modes_.emplace_back(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+  const cudnnPointwiseMode_t word = mode_of(mode);
+  how.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &word);
+  set_type(how, CUDNN_ATTR_POINTWISE_MATH_PREC, mode == Pointwise::at_least ? CUDNN_DATA_BOOLEAN : CUDNN_DATA_FLOAT);
+  if (word == CUDNN_POINTWISE_GEN_INDEX) {
+    const std::int64_t axis = mode == Pointwise::row_index ? 2 : 3;
+    how.set(CUDNN_ATTR_POINTWISE_AXIS, CUDNN_TYPE_INT64, 1, &axis);
+  }
+  how.finalize("describe a pointwise operation");
+  Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how);
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, tensor(x));
+  if (b >= 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, tensor(b));
+  if (t >= 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, tensor(t));
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, tensor(y));
+  operation.finalize("take a pointwise operation");
+}
+
+void Graph::reduce(Reduction mode, Tensor x, Tensor y) {
+  Descriptor& how = modes_.emplace_back(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
+  const cudnnReduceTensorOp_t word = mode == Reduction::max ? CUDNN_REDUCE_TENSOR_MAX : CUDNN_REDUCE_TENSOR_ADD;
+  how.set(CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, 1, &word);
+  set_type(how, CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_DATA_FLOAT);
+  how.finalize("describe a reduction");
+  Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_DESC, how);
+  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, tensor(x));
+  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, tensor(y));
+  operation.finalize("take a reduction");
+}
+
+void Graph::view(Tensor x, Tensor y) {
+  Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, tensor(x));
+  operation.set(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, tensor(y));
+  operation.finalize("take a view");
+}
+
+Descriptor Graph::finalize(void* handle) const {
+  std::vector<void*> raw;
+  for (const Descriptor& operation : operations_) raw.push_back(operation.raw());
+  Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+  if (handle != nullptr) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::ssize(raw), raw.data());
+  graph.finalize("take the operations as a graph");
+  return graph;
+}
+
+}  // namespace annulus::kernels::cuda::cudnn
