@@ -5,10 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <numeric>
+#include <vector>
 
 #include "runtime/stack/layer.hpp"
-#include "runtime/stack/seeded.hpp"
+#include "tests/runtime/stack/projection_case.hpp"
 #include "tests/support/column_major_unit.hpp"
 
 namespace annulus::stack {
@@ -20,58 +20,18 @@ using kernels::cuda::Line;
 
 constexpr std::int64_t piece = DeviceProjection::piece_rows;
 
-void fill(std::span<float> values, std::uint64_t stream) {
-  const Seeded random(7, {stream});
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(random.uniform(i));
-}
-
-/// Of f32 sums of `terms` products near 1, whatever their order.
-double tolerance(std::int64_t terms) { return 4e-7 * std::sqrt(static_cast<double>(terms)) * 4; }
-
-template <class T>
-void expect_near(std::span<const T> got, std::span<const T> wanted, double limit, const char* what) {
-  ASSERT_EQ(got.size(), wanted.size());
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const double g = to_double(got[i]);
-    const double w = to_double(wanted[i]);
-    ASSERT_LE(std::abs(g - w), limit * std::max(1.0, std::abs(w))) << what << " at " << i;  // NaN fails, too
-  }
-}
-
-/// Rows through the device and through CBLAS.
-void judge_projection(EmulatedDevice& device, Way way, std::int64_t rows) {
-  constexpr std::int64_t in = 24;
-  constexpr std::int64_t out = 40;
-  std::vector<float> weights(in * out);
-  fill(weights, 1);
-  const Projection projection{0, Matrix::qkv, way, in, out, weights.data()};
-  std::vector<float> from(static_cast<std::size_t>(rows * projection.from()));
-  fill(from, 2);
-  std::vector<float> wanted(static_cast<std::size_t>(rows * projection.to()));
-  project(projection, rows, from.data(), wanted.data());
-
+/// Counts what the device multiplies.
+void judge(EmulatedDevice& device, Way way, std::int64_t rows) {
   ColumnMajorUnit unit(device);
-  DeviceProjection subject(unit, {out, in * out, in * out, 0});
-  std::vector<float> got(wanted.size(), NAN);
-  const auto give = [&](std::int64_t first, std::int64_t count, float* room) -> const float* {
-    const float* const rows_of_piece = from.data() + first * projection.from();
-    if (first % (2 * piece) == 0) return rows_of_piece;  // in place, or through the room: both
-    std::copy_n(rows_of_piece, count * projection.from(), room);
-    return room;
-  };
-  const auto take = [&](std::int64_t first, std::int64_t count, const float* result) {
-    std::copy_n(result, count * projection.to(), got.data() + first * projection.to());
-  };
-  subject.run(projection, rows, give, take);
+  judge_projection(unit, way, rows, 24, 40);
   EXPECT_EQ(unit.products(), (rows + piece - 1) / piece);
-  expect_near<float>(got, wanted, tolerance(out), "projected");
 }
 
 TEST(DeviceProjection, MultipliesAsTheProcessorDoesInPiecesOfAnySize) {
   EmulatedDevice device(false);
   for (const Way way : {Way::forward, Way::backward}) {
     for (const std::int64_t rows : {std::int64_t{0}, std::int64_t{1}, piece - 1, piece, piece + 1, 3 * piece + 5}) {
-      judge_projection(device, way, rows);
+      judge(device, way, rows);
     }
   }
 }
@@ -80,7 +40,7 @@ TEST(DeviceProjection, OrdersItsTwoLines) {
   for (const Line late : {Line::copies, Line::kernels}) {
     EmulatedDevice device(false);
     device.set_late(late);
-    for (const Way way : {Way::forward, Way::backward}) judge_projection(device, way, 4 * piece + 3);
+    for (const Way way : {Way::forward, Way::backward}) judge(device, way, 4 * piece + 3);
   }
 }
 
@@ -155,12 +115,12 @@ void judge_layer(DType dtype, double limit) {
   expect_near(elements_of<T>(got.qkv.k), elements_of<T>(wanted.qkv.k), limit, "k");
   expect_near(elements_of<T>(got.qkv.v), elements_of<T>(wanted.qkv.v), limit, "v");
   expect_near(elements_of<T>(got.x_out), elements_of<T>(wanted.x_out), limit, "x");
-  expect_near<float>(got.dout, wanted.dout, tolerance(40), "dout");
-  expect_near<float>(got.dx, wanted.dx, 4 * tolerance(40), "dx");
+  expect_near<float>(got.dout, wanted.dout, f32_limit, "dout");
+  expect_near<float>(got.dx, wanted.dx, 4 * f32_limit, "dx");
 }
 
 TEST(DeviceProjection, LeavesAllElseOfALayerAsItIs) {
-  judge_layer<float>(DType::f32, tolerance(40));
+  judge_layer<float>(DType::f32, f32_limit);
   judge_layer<bf16>(DType::bf16, 1.0 / 128);  // one step of rounding
 }
 
