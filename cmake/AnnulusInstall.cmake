@@ -23,8 +23,6 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/AnnulusConfig.cmake.in
                               INSTALL_DESTINATION ${annulus_package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/AnnulusConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/AnnulusConfig.cmake ${PROJECT_BINARY_DIR}/AnnulusConfigVersion.cmake
-              ${PROJECT_SOURCE_DIR}/cmake/FindCBLAS.cmake ${PROJECT_SOURCE_DIR}/cmake/FindCuDNN.cmake
-              ${PROJECT_SOURCE_DIR}/cmake/NvidiaLibrary.cmake
-              ${PROJECT_SOURCE_DIR}/cmake/FindParallelHDF5.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/FindCBLAS.cmake ${PROJECT_SOURCE_DIR}/cmake/FindParallelHDF5.cmake
               ${PROJECT_SOURCE_DIR}/cmake/FindXxHash.cmake
         DESTINATION ${annulus_package_dir})
