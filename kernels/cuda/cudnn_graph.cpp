@@ -88,81 +88,96 @@ std::int64_t Descriptor::get_int64(int name) const {
 
 void Descriptor::finalize(const char* what) { check_cudnn(cudnnBackendFinalize(raw_), what); }
 
-Tensor Graph::add_tensor(Element element, const Form& form, Kind kind) {
-  const auto number = static_cast<std::int64_t>(tensors_.size());
-  Descriptor& tensor = tensors_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  set_type(tensor, CUDNN_ATTR_TENSOR_DATA_TYPE, data_type(element));
-  tensor.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, std::ssize(form.dims), form.dims.data());
-  tensor.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, std::ssize(form.strides), form.strides.data());
+namespace {
+
+void add_tensor(BuiltGraph& built, const TensorSpec& spec) {
+  const auto number = static_cast<std::int64_t>(built.tensors.size());
+  Descriptor& tensor = built.tensors.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+  set_type(tensor, CUDNN_ATTR_TENSOR_DATA_TYPE, data_type(spec.element));
+  tensor.set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, std::ssize(spec.form.dims), spec.form.dims.data());
+  tensor.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, std::ssize(spec.form.strides), spec.form.strides.data());
   tensor.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &number);
   tensor.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
-  const bool is_between = kind == Kind::between;
-  const bool is_number = kind == Kind::number;
+  const bool is_between = spec.kind == TensorSpec::Kind::between;
+  const bool is_number = spec.kind == TensorSpec::Kind::number;
   tensor.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_between);
   tensor.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &is_number);
   tensor.finalize("describe a tensor");
-  return number;
 }
 
-void Graph::matmul(Tensor a, Tensor b, Tensor c) {
-  Descriptor& mode = modes_.emplace_back(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
+const Descriptor& tensor(const BuiltGraph& built, Tensor number) { return built.tensors[static_cast<std::size_t>(number)]; }
+
+void add_matmul(BuiltGraph& built, const Operation& wanted) {
+  Descriptor& mode = built.modes.emplace_back(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
   set_type(mode, CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_FLOAT);
   mode.finalize("describe a product");
-  Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
-  operation.set(CUDNN_ATTR_OPERATION_MATMUL_ADESC, tensor(a));
-  operation.set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, tensor(b));
-  operation.set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, tensor(c));
+  Descriptor& operation = built.operations.emplace_back(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_ADESC, tensor(built, wanted.x));
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, tensor(built, wanted.b));
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, tensor(built, wanted.y));
   operation.set(CUDNN_ATTR_OPERATION_MATMUL_DESC, mode);
   operation.finalize("take a product");
 }
 
-void Graph::pointwise(Pointwise mode, Tensor x, Tensor b, Tensor y, Tensor t) {
-  Descriptor& how = modes_.emplace_back(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-  const cudnnPointwiseMode_t word = mode_of(mode);
+void add_pointwise(BuiltGraph& built, const Operation& wanted) {
+  Descriptor& how = built.modes.emplace_back(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+  const cudnnPointwiseMode_t word = mode_of(wanted.mode);
   how.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &word);
-  set_type(how, CUDNN_ATTR_POINTWISE_MATH_PREC, mode == Pointwise::at_least ? CUDNN_DATA_BOOLEAN : CUDNN_DATA_FLOAT);
+  set_type(how, CUDNN_ATTR_POINTWISE_MATH_PREC, wanted.mode == Pointwise::at_least ? CUDNN_DATA_BOOLEAN : CUDNN_DATA_FLOAT);
   if (word == CUDNN_POINTWISE_GEN_INDEX) {
-    const std::int64_t axis = mode == Pointwise::row_index ? 2 : 3;
+    const std::int64_t axis = wanted.mode == Pointwise::row_index ? 2 : 3;
     how.set(CUDNN_ATTR_POINTWISE_AXIS, CUDNN_TYPE_INT64, 1, &axis);
   }
   how.finalize("describe a pointwise operation");
-  Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+  Descriptor& operation = built.operations.emplace_back(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how);
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, tensor(x));
-  if (b >= 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, tensor(b));
-  if (t >= 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, tensor(t));
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, tensor(y));
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, tensor(built, wanted.x));
+  if (wanted.b >= 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, tensor(built, wanted.b));
+  if (wanted.t >= 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, tensor(built, wanted.t));
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, tensor(built, wanted.y));
   operation.finalize("take a pointwise operation");
 }
 
-void Graph::reduce(Reduction mode, Tensor x, Tensor y) {
-  Descriptor& how = modes_.emplace_back(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
-  const cudnnReduceTensorOp_t word = mode == Reduction::max ? CUDNN_REDUCE_TENSOR_MAX : CUDNN_REDUCE_TENSOR_ADD;
+void add_reduction(BuiltGraph& built, const Operation& wanted) {
+  Descriptor& how = built.modes.emplace_back(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
+  const cudnnReduceTensorOp_t word = wanted.reduction == Reduction::max ? CUDNN_REDUCE_TENSOR_MAX : CUDNN_REDUCE_TENSOR_ADD;
   how.set(CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, 1, &word);
   set_type(how, CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_DATA_FLOAT);
   how.finalize("describe a reduction");
-  Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
+  Descriptor& operation = built.operations.emplace_back(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_REDUCTION_DESC, how);
-  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, tensor(x));
-  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, tensor(y));
+  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, tensor(built, wanted.x));
+  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, tensor(built, wanted.y));
   operation.finalize("take a reduction");
 }
 
-void Graph::view(Tensor x, Tensor y) {
-  Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
-  operation.set(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, tensor(x));
-  operation.set(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, tensor(y));
+void add_view(BuiltGraph& built, const Operation& wanted) {
+  Descriptor& operation = built.operations.emplace_back(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, tensor(built, wanted.x));
+  operation.set(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, tensor(built, wanted.y));
   operation.finalize("take a view");
 }
 
-Descriptor Graph::finalize(void* handle) const {
+}  // namespace
+
+BuiltGraph build(const Graph& graph, void* handle) {
+  BuiltGraph built;
+  for (const TensorSpec& spec : graph.tensors()) add_tensor(built, spec);
+  for (const Operation& operation : graph.operations()) {
+    switch (operation.kind) {
+      case Operation::Kind::matmul: add_matmul(built, operation); break;
+      case Operation::Kind::pointwise: add_pointwise(built, operation); break;
+      case Operation::Kind::reduce: add_reduction(built, operation); break;
+      case Operation::Kind::view: add_view(built, operation); break;
+    }
+  }
   std::vector<void*> raw;
-  for (const Descriptor& operation : operations_) raw.push_back(operation.raw());
-  Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-  if (handle != nullptr) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::ssize(raw), raw.data());
-  graph.finalize("take the operations as a graph");
-  return graph;
+  for (const Descriptor& operation : built.operations) raw.push_back(operation.raw());
+  Descriptor& whole = built.graph.emplace_back(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+  if (handle != nullptr) whole.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+  whole.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::ssize(raw), raw.data());
+  whole.finalize("take the operations as a graph");
+  return built;
 }
 
 }  // namespace annulus::kernels::cuda::cudnn

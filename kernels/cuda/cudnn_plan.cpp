@@ -44,8 +44,8 @@ Descriptor plan_of(const Descriptor& configuration, Target target) {
 
 Descriptor make_plan(const Graph& graph, const Target& target) {
   std::string why = "it knows no engine for this shape";
-  const Descriptor operations = graph.finalize(target.handle);
-  for (const Descriptor& configuration : configurations(operations, target)) {
+  const BuiltGraph built = build(graph, target.handle);
+  for (const Descriptor& configuration : configurations(built.graph.front(), target)) {
     try {
       return plan_of(configuration, target);
     } catch (const CudnnError& error) {

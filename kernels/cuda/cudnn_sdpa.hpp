@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/cudnn_attention.hpp"
-#include "kernels/cuda/cudnn_graph.hpp"
+#include "kernels/cuda/sdpa_graph.hpp"
 
 namespace annulus::kernels::cuda::cudnn {
 
