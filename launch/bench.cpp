@@ -210,7 +210,8 @@ void print(const BenchOptions& options, const Report& report, const BenchResults
   fmt::print("{}\n{}",
              facts_text({{"host", host_name()},
                          {"ranks", std::to_string(report.ranks)},
-                         {"shape", fmt::format("{} rows per rank, {} heads", fmt::join(options.lengths(), ", "), options.head_count())},
+                         {"shape", fmt::format("{} rows per rank, {} heads", fmt::join(options.lengths(), ", "),
+                                               options.head_count())},
                          {"f32 peak", peak_text(results.f32_peak)},
                          {"bf16 peak", peak_text(results.bf16_peak)}}),
              options.on_gpu() ? gpu_table(results.kernels, results.peers) : kernel_table(results.kernels));

@@ -92,7 +92,8 @@ std::string gpu_table(const std::vector<KernelRate>& rates, const std::vector<Pe
                                    mask_word(shape),
                                    std::string(word(shape.direction)),
                                    fmt::format("{:.1f}", rate.attend.median() / 1000),
-                                   fmt::format("{:.1f}..{:.1f}", rate.attend.quantile(0.1) / 1000, rate.attend.quantile(0.9) / 1000)};
+                                   fmt::format("{:.1f}..{:.1f}", rate.attend.quantile(0.1) / 1000,
+                                               rate.attend.quantile(0.9) / 1000)};
     if (!peers.empty()) {
       const std::vector<std::string> theirs = has_peer(shape) ? cells_of(*peer++) : std::vector<std::string>{"-", "-", "-"};
       cells.insert(cells.end(), theirs.begin(), theirs.end());

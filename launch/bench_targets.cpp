@@ -107,7 +107,8 @@ bool is_gpu_target(const KernelShape& shape, std::int64_t rows) {
 }
 
 Target measured(const GpuTarget& wanted, const std::vector<KernelRate>& rates) {
-  Target target{fmt::format("H100, {} bf16 d{} {} at 16k", word(wanted.direction), gpu_head_dim, wanted.causal ? "causal" : "full"),
+  Target target{fmt::format("H100, {} bf16 d{} {} at 16k", word(wanted.direction), gpu_head_dim,
+                            wanted.causal ? "causal" : "full"),
                 wanted.floor, wanted.target, {}, Target::Unit::tflops};
   for (const KernelRate& rate : rates) {
     const bool same = rate.shape.direction == wanted.direction && rate.shape.mask.causal == wanted.causal;

@@ -12,8 +12,8 @@
 
 namespace annulus::launch {
 
-/// What should be reached: a fraction of the peak of one core, of P times one rank, of plain calls on a disk, or of one call on a
-/// GPU; or a rate of a GPU.
+/// What should be reached: a fraction of the peak of one core, of P times one rank, of plain calls on a disk, or of one call
+/// on a GPU; or a rate of a GPU.
 struct Target {
   enum class Unit { fraction, tflops };
   std::string metric;

@@ -1,5 +1,5 @@
-/// cuBLAS behind MatrixUnit, on the stream of the kernels. It is loaded when it is first wanted: linked, it would cost every start
-/// of the program 0.13 s and 230 MB, on a machine without a GPU as well.
+/// cuBLAS behind MatrixUnit, on the stream of the kernels. It is loaded when it is first wanted: linked, it would cost every
+/// start of the program 0.13 s and 230 MB, on a machine without a GPU as well.
 // SPDX-License-Identifier: Apache-2.0
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>

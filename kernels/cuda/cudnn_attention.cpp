@@ -112,7 +112,8 @@ class CudnnAttention final : public PeerAttention {
     Graph graph;
     const SdpaTensors t = add_forward(graph, shape_);
     forward_ = std::make_unique<Call>(graph);
-    forward_->bind(numbers(t, {{t.q, q_.data()}, {t.k, k_.data()}, {t.v, v_.data()}, {t.out, out_.data()}, {t.stats, stats_.data()}}));
+    forward_->bind(numbers(
+        t, {{t.q, q_.data()}, {t.k, k_.data()}, {t.v, v_.data()}, {t.out, out_.data()}, {t.stats, stats_.data()}}));
   }
   void prepare_backward() {
     for (Array* const array : {&dq_, &dk_, &dv_}) array->reserve(tensor_bytes());
@@ -121,9 +122,9 @@ class CudnnAttention final : public PeerAttention {
     Graph graph;
     const SdpaTensors t = add_backward(graph, shape_);
     backward_ = std::make_unique<Call>(graph);
-    backward_->bind(numbers(t, {{t.q, q_.data()}, {t.k, k_.data()}, {t.v, v_.data()}, {t.out, out_.data()}, {t.stats, stats_.data()},
-                                {t.dout, dout_.data()}, {t.dq, dq_.data()}, {t.dk, dk_.data()}, {t.dv, dv_.data()},
-                                {t.delta, delta_.data()}, {t.dq_sum, dq_sum_.data()}}));
+    backward_->bind(numbers(t, {{t.q, q_.data()}, {t.k, k_.data()}, {t.v, v_.data()}, {t.out, out_.data()},
+                                {t.stats, stats_.data()}, {t.dout, dout_.data()}, {t.dq, dq_.data()}, {t.dk, dk_.data()},
+                                {t.dv, dv_.data()}, {t.delta, delta_.data()}, {t.dq_sum, dq_sum_.data()}}));
   }
   Call::Bindings numbers(const SdpaTensors& tensors, Call::Bindings bindings) {
     bindings[tensors.scale] = &scale_;
