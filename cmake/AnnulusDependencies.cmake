@@ -37,6 +37,22 @@ if(ANNULUS_ENABLE_CUDA)
   endif()
 endif()
 
+# annulus_cuda_library(<NAME> <Package> <version>): sets ANNULUS_HAVE_<NAME> as ANNULUS_ENABLE_<NAME> says. A macro: find_package
+# leaves its variables to the caller.
+macro(annulus_cuda_library name package version)
+  set(ANNULUS_HAVE_${name} OFF)
+  if(ANNULUS_HAVE_CUDA AND ANNULUS_ENABLE_${name})
+    find_package(${package} ${version} QUIET)
+    set(ANNULUS_HAVE_${name} ${${package}_FOUND})
+  endif()
+  if(ANNULUS_ENABLE_${name} STREQUAL "ON" AND NOT ANNULUS_HAVE_${name})
+    message(FATAL_ERROR "ANNULUS_ENABLE_${name} is ON, but there is no ${package} ${version} that fits CUDA ${CUDAToolkit_VERSION}; "
+                        "try CMAKE_PREFIX_PATH: a folder with include and lib, or the site-packages of NVIDIA's wheels")
+  endif()
+endmacro()
+annulus_cuda_library(CUBLAS CuBLAS 12.0)
+annulus_cuda_library(CUDNN CuDNN 9.0)
+
 set(ANNULUS_ALL_CUDA_KERNELS OFF)
 if(ANNULUS_CUDA_KERNELS STREQUAL "all" OR (ANNULUS_CUDA_KERNELS STREQUAL "AUTO" AND EXISTS /dev/nvidiactl))
   set(ANNULUS_ALL_CUDA_KERNELS ON)

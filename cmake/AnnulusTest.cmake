@@ -69,3 +69,11 @@ function(annulus_test source)
   set_tests_properties(${tests} PROPERTIES TIMEOUT ${arg_TIMEOUT}
                                            ENVIRONMENT "${ANNULUS_TEST_ENVIRONMENT};${arg_ENVIRONMENT}")
 endfunction()
+
+# annulus_gpu_test(<as annulus_test>): labelled gpu, one at a time; skipped where there is no GPU (tests/support/gpu_main.cpp).
+function(annulus_gpu_test source)
+  annulus_test(${source} ${PROJECT_SOURCE_DIR}/tests/support/gpu_main.cpp ${ARGN} LABELS gpu)
+  cmake_path(RELATIVE_PATH CMAKE_CURRENT_SOURCE_DIR BASE_DIRECTORY ${PROJECT_SOURCE_DIR}/tests OUTPUT_VARIABLE room)
+  string(REGEX REPLACE "_test\\.cpp$" "" name ${room}/${source})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 RESOURCE_LOCK gpu)
+endfunction()

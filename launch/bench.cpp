@@ -8,6 +8,8 @@
 #include "kernels/kernel_table.hpp"
 #include "launch/bench_io.hpp"
 #include "launch/bench_kernel.hpp"
+#include "launch/bench_options.hpp"
+#include "launch/bench_peer.hpp"
 #include "launch/bench_ring.hpp"
 #include "launch/bench_steps.hpp"
 #include "launch/bench_targets.hpp"
@@ -27,73 +29,9 @@ namespace {
 
 using kernels::Direction;
 
-constexpr std::int64_t most_samples = 100'000;
 constexpr std::int64_t most_window_samples = 7;  ///< dense calls over 8 windows of rows take their time
-constexpr std::int64_t most_steps = 4096;
 constexpr std::int64_t most_io_samples = 9;      ///< each writes and reads all bytes twice
-constexpr std::int64_t fewest_io_bytes = std::int64_t{1} << 20;
 constexpr std::int64_t default_io_bytes = std::int64_t{256} << 20;
-
-struct BenchOptions {
-  AttentionOptions attention;
-  std::int64_t rows = 1536;
-  std::int64_t heads = 2;
-  std::int64_t head_dim = 0;  ///< 0: 64 and 128
-  std::int64_t samples = 25;
-  std::int64_t steps = 0;  ///< 0: no rates of chained steps
-  bool compare = false;
-  std::int64_t window = 0;  ///< 0: none, or 1024 and 256 with --compare
-  std::string io_folder;      ///< empty: no rates of checkpoints
-  std::int64_t io_bytes = 0;  ///< of a rank; 0: default_io_bytes
-
-  bool all_backends() const { return attention.backend == "all"; }
-  std::vector<DType> dtypes() const {
-    if (attention.dtype) return {*attention.dtype};
-    return {DType::f32, DType::bf16};
-  }
-  std::vector<std::int64_t> head_dims() const {
-    if (head_dim > 0) return {head_dim};
-    return {64, 128};
-  }
-  std::vector<std::int64_t> windows() const {
-    if (window > 0) return {window};
-    return compare ? std::vector<std::int64_t>{1024, 256} : std::vector<std::int64_t>{};
-  }
-  std::vector<Direction> directions() const {
-    if (attention.backward || compare) return {Direction::forward, Direction::backward};
-    return {Direction::forward};
-  }
-  Execution execution() const {
-    return {all_backends() ? "auto" : attention.backend, attention.exchange, attention.threads, {}};
-  }
-};
-
-std::unique_ptr<Options> declare(BenchOptions& target) {
-  auto options = std::make_unique<Options>("bench [options]",
-                                           "Rates of this machine: the kernels on one core of rank 0, by its CPU time, "
-                                           "as fractions of the multiply-add peak measured in\n"
-                                           "the same moments (medians, and the spread between the 10th and 90th "
-                                           "percentile); and with several ranks the ring,\n"
-                                           "causal and zigzag, against one rank on the same sequence. --backend all "
-                                           "compares all that run here but reference;\n"
-                                           "cuda is timed by its GPU and held against no peak.\n"
-                                           "With --checkpoint-folder also how near checkpoints come to that disk.");
-  options->size("rows", "N", target.rows, 1, "queries and keys of each rank (default 1536)");
-  options->size("heads", "H", target.heads, 1, "query, key and value heads (default 2)");
-  options->size("head-dim", "D", target.head_dim, 1, "channels of a head, 1 to 256 (default: 64 and 128)");
-  options->size("samples", "K", target.samples, 1, "measurements behind each figure (default 25)");
-  options->size("steps", "P", target.steps, 2,
-                "also the rate of P chained ring steps over the same keys against one call");
-  options->size("sliding-window", "W", target.window, 1,
-                "also the useful rate of a window of W tokens against the dense mask (with --compare: 1024 and 256)");
-  options->text("checkpoint-folder", "DIR", target.io_folder,
-                "also what saving and loading a checkpoint there reach of plain pwrite and fsync, and of pread");
-  options->size("checkpoint-bytes", "N", target.io_bytes, fewest_io_bytes,
-                "bytes of each rank in that checkpoint (default 256M); all ranks' must fit into DIR");
-  options->flag("compare", target.compare, "print what should be reached beside what was measured; implies --backward");
-  add_execution_options(*options, target.attention);
-  return options;
-}
 
 std::vector<const kernels::KernelTable*> backends(const BenchOptions& options, DType dtype) {
   if (!options.all_backends()) return {&kernels::kernel_table(options.attention.backend, dtype)};
@@ -104,42 +42,46 @@ std::vector<const kernels::KernelTable*> backends(const BenchOptions& options, D
   return rows;
 }
 
-std::vector<KernelShape> kernel_shapes(const BenchOptions& options) {
-  std::vector<KernelShape> shapes;
+/// Calls add(dtype, table, head_dim) for each that was asked for.
+template <class Add>
+void for_each_kernel(const BenchOptions& options, Add&& add) {
   for (const DType dtype : options.dtypes()) {
     for (const kernels::KernelTable* table : backends(options, dtype)) {
-      for (const std::int64_t head_dim : options.head_dims()) {
-        for (const bool causal : {false, true}) {
-          for (const Direction direction : options.directions()) {
-            shapes.push_back({table, dtype, options.rows, options.heads, head_dim, {.causal = causal}, direction});
-          }
+      for (const std::int64_t head_dim : options.head_dims()) add(dtype, table, head_dim);
+    }
+  }
+}
+
+std::vector<KernelShape> kernel_shapes(const BenchOptions& options) {
+  std::vector<KernelShape> shapes;
+  for_each_kernel(options, [&](DType dtype, const kernels::KernelTable* table, std::int64_t head_dim) {
+    for (const std::int64_t rows : options.lengths()) {
+      for (const bool causal : {false, true}) {
+        for (const Direction direction : options.directions()) {
+          shapes.push_back({table, dtype, rows, options.head_count(), head_dim, {.causal = causal}, direction});
         }
       }
     }
-  }
+  });
   return shapes;
 }
 
 std::vector<WindowShape> window_shapes(const BenchOptions& options) {
   std::vector<WindowShape> shapes;
   for (const std::int64_t window : options.windows()) {
-    for (const DType dtype : options.dtypes()) {
-      for (const kernels::KernelTable* table : backends(options, dtype)) {
-        for (const std::int64_t head_dim : options.head_dims()) {
-          for (const Direction direction : options.directions()) {
-            shapes.push_back({table, dtype, head_dim, window, direction});
-          }
-        }
+    for_each_kernel(options, [&](DType dtype, const kernels::KernelTable* table, std::int64_t head_dim) {
+      for (const Direction direction : options.directions()) {
+        shapes.push_back({table, dtype, options.window_rows(window), options.window_heads(), head_dim, window, direction});
       }
-    }
+    });
   }
   return shapes;
 }
 
 std::vector<KernelShape> steps_shapes(const BenchOptions& options) {
-  if (options.steps == 0) return {};
+  if (options.step_count() == 0) return {};
   std::vector<KernelShape> shapes = kernel_shapes(options);
-  for (KernelShape& shape : shapes) shape.steps = static_cast<int>(options.steps);
+  for (KernelShape& shape : shapes) shape.steps = static_cast<int>(options.step_count());
   return shapes;
 }
 
@@ -158,8 +100,10 @@ std::vector<RingShape> ring_shapes(const BenchOptions& options, int ranks) {
   if (ranks == 1) return shapes;
   for (const DType dtype : options.dtypes()) {
     for (const std::int64_t head_dim : options.head_dims()) {
-      for (const Direction direction : options.directions()) {
-        shapes.push_back({dtype, options.rows, options.heads, head_dim, direction});
+      for (const std::int64_t rows : options.lengths()) {
+        for (const Direction direction : options.directions()) {
+          shapes.push_back({dtype, rows, options.head_count(), head_dim, direction});
+        }
       }
     }
   }
@@ -169,15 +113,16 @@ std::vector<RingShape> ring_shapes(const BenchOptions& options, int ranks) {
 /// Memory of the largest shape on the rank that needs most, by the same arithmetic as the ring's.
 std::uint64_t needed_bytes(const BenchOptions& options, int ranks) {
   std::uint64_t most = 0;
+  const std::int64_t head_dim = options.head_dims().back();
   for (const IoShape& shape : io_shapes(options, ranks)) most = std::max(most, io_bench_bytes(shape.bytes_per_rank));
   for (const DType dtype : options.dtypes()) {
     for (const Direction direction : options.directions()) {
-      const std::int64_t head_dim = options.head_dims().back();
-      const RingShape shape{dtype, options.rows, options.heads, head_dim, direction};
+      const RingShape shape{dtype, options.lengths().back(), options.head_count(), head_dim, direction};
       const std::uint64_t of_kernels = ring_bench_bytes(shape, options.execution(), 1);
-      most = std::max({most, ring_bench_bytes(shape, options.execution(), ranks), options.steps > 0 ? 2 * of_kernels : 0});
+      const bool two_at_a_time = options.step_count() > 0;
+      most = std::max({most, ring_bench_bytes(shape, options.execution(), ranks), two_at_a_time ? 2 * of_kernels : 0});
       for (const std::int64_t window : options.windows()) {
-        const RingShape dense{dtype, window_rows(window), 1, head_dim, direction};
+        const RingShape dense{dtype, options.window_rows(window), options.window_heads(), head_dim, direction};
         most = std::max(most, 2 * ring_bench_bytes(dense, options.execution(), 1));
       }
     }
@@ -190,6 +135,7 @@ struct BenchResults {
   Samples f32_peak;
   Samples bf16_peak;
   std::vector<KernelRate> kernels;
+  std::vector<PeerRate> peers;  ///< of the kernels on a GPU, one for each if there is a peer
   std::vector<StepsRate> steps;
   std::vector<WindowRate> windows;
   std::vector<RingRate> rings;
@@ -205,15 +151,16 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
   const std::vector<WindowShape> windows = window_shapes(options);
   together(world, [&] {
     if (world.rank() != 0) return;
-    results.f32_peak = measure_peak(Products::f32, options.samples);
-    results.bf16_peak = measure_peak(Products::bf16, options.samples);
+    results.f32_peak = measure_peak(Products::f32, options.sample_count());
+    results.bf16_peak = measure_peak(Products::bf16, options.sample_count());
     for (const KernelShape& shape : kernels) {
       progress.show(fmt::format("kernel {} of {}", results.kernels.size() + 1, kernels.size()));
-      results.kernels.push_back(measure_kernel(shape, options.samples));
+      results.kernels.push_back(measure_kernel(shape, options.sample_count()));
+      if (has_peer(shape)) results.peers.push_back(measure_peer(shape, options.sample_count()));
     }
     for (const KernelShape& shape : steps) {
       progress.show(fmt::format("steps {} of {}", results.steps.size() + 1, steps.size()));
-      results.steps.push_back(measure_steps(shape, options.samples));
+      results.steps.push_back(measure_steps(shape, options.sample_count()));
     }
     for (const WindowShape& shape : windows) {
       progress.show(fmt::format("window {} of {}", results.windows.size() + 1, windows.size()));
@@ -223,7 +170,7 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
   const std::vector<RingShape> rings = ring_shapes(options, world.size());
   for (const RingShape& shape : rings) {
     progress.show(fmt::format("ring {} of {}", results.rings.size() + 1, rings.size()));
-    results.rings.push_back(measure_ring(world, shape, options.execution(), options.samples));
+    results.rings.push_back(measure_ring(world, shape, options.execution(), options.sample_count()));
   }
   const std::vector<IoShape> io = io_shapes(options, world.size());
   for (const IoShape& shape : io) {
@@ -233,7 +180,8 @@ BenchResults measure(const Communicator& world, const BenchOptions& options) {
   return results;
 }
 
-std::vector<Target> targets(const BenchResults& results) {
+std::vector<Target> targets(const BenchOptions& options, const BenchResults& results) {
+  if (options.on_gpu()) return compare_gpu(results.kernels, results.steps, results.windows);
   return compare(results.kernels, results.windows, results.rings, results.io);
 }
 
@@ -245,11 +193,12 @@ Json bench_json(const BenchOptions& options, const Report& report, const BenchRe
   if (results.rings.empty()) json["exchange"] = json["layout"] = nullptr;
   json["peak_gflops"] = {{"f32", results.f32_peak.median()}, {"bf16", bf16_peak > 0 ? Json(bf16_peak) : Json(nullptr)}};
   json["kernels"] = kernels_to_json(results.kernels);
+  json["peers"] = options.on_gpu() ? peers_to_json(results.peers) : Json(nullptr);
   json["steps"] = results.steps.empty() ? Json(nullptr) : steps_to_json(results.steps);
   json["window"] = results.windows.empty() ? Json(nullptr) : windows_to_json(results.windows);
   json["ring"] = results.rings.empty() ? Json(nullptr) : rings_to_json(results.rings);
   json["io"] = results.io.empty() ? Json(nullptr) : io_to_json(results.io);
-  json["targets"] = options.compare ? targets_to_json(targets(results)) : Json(nullptr);
+  json["targets"] = options.compare ? targets_to_json(targets(options, results)) : Json(nullptr);
   return json;
 }
 
@@ -261,15 +210,16 @@ void print(const BenchOptions& options, const Report& report, const BenchResults
   fmt::print("{}\n{}",
              facts_text({{"host", host_name()},
                          {"ranks", std::to_string(report.ranks)},
-                         {"shape", fmt::format("{} rows per rank, {} heads", options.rows, options.heads)},
+                         {"shape", fmt::format("{} rows per rank, {} heads", fmt::join(options.lengths(), ", "),
+                                               options.head_count())},
                          {"f32 peak", peak_text(results.f32_peak)},
                          {"bf16 peak", peak_text(results.bf16_peak)}}),
-             kernel_table(results.kernels));
+             options.on_gpu() ? gpu_table(results.kernels, results.peers) : kernel_table(results.kernels));
   if (!results.steps.empty()) fmt::print("\n{}", steps_table(results.steps));
   if (!results.windows.empty()) fmt::print("\n{}", window_table(results.windows));
   if (!results.rings.empty()) fmt::print("\n{}", ring_table(results.rings));
   if (!results.io.empty()) fmt::print("\n{}", io_table(results.io));
-  if (options.compare) fmt::print("\n{}", target_table(targets(results)));
+  if (options.compare) fmt::print("\n{}", target_table(targets(options, results)));
 }
 
 /// The rows that the dtypes resolve to: "avx512", or "avx512, avx512-bf16" where they differ.
@@ -307,7 +257,7 @@ ExitCode bench(const Communicator& world, const BenchOptions& options) {
   report.backend = backend_names(options);
   report.exchange = results.rings.empty() ? "" : results.rings[0].exchange;
   report.layout = name(LayoutKind::zigzag);
-  report.seq_len = options.rows * world.size();
+  report.seq_len = options.lengths().back() * world.size();
   report.seconds = watch.seconds();
   report.peak_rss_bytes = peak_rss_of_ranks(world);
   report_file.write(world, world.rank() == 0 ? bench_json(options, report, results) : Json());
@@ -317,33 +267,12 @@ ExitCode bench(const Communicator& world, const BenchOptions& options) {
 
 std::string help() {
   BenchOptions unread;
-  return declare(unread)->help();
-}
-
-/// Refuses what the kernels would refuse on one rank only.
-void check(const BenchOptions& options) {
-  for (const DType dtype : options.dtypes()) (void)kernels::kernel_table(options.execution().backend, dtype);
-  if (options.all_backends() && options.attention.dtype == DType::f64) {
-    throw UsageError("--backend all does not take f64 (only reference computes in it); try --backend reference");
-  }
-  if (options.samples > most_samples) {
-    throw UsageError(fmt::format("--samples {} (it would never end); try {}", options.samples, 25));
-  }
-  if (options.steps > std::min(options.rows, most_steps)) {
-    throw UsageError(fmt::format("--steps {} (each brings a row at least, and {} are the most); try 8", options.steps, most_steps));
-  }
-  if (options.io_bytes > 0 && options.io_folder.empty()) {
-    throw UsageError("--checkpoint-bytes without --checkpoint-folder (on which disk?); try --checkpoint-folder DIR");
-  }
-  if (options.head_dim > 256) {
-    throw UsageError(
-        fmt::format("--head-dim {} (kernels hold rows of at most 256 channels); try 64 or 128", options.head_dim));
-  }
+  return bench_options(unread)->help();
 }
 
 Job parse(std::span<const std::string> arguments) {
   BenchOptions options;
-  declare(options)->parse(arguments);
+  bench_options(options)->parse(arguments);
   check(options);
   return [options](const Communicator& world) { return bench(world, options); };
 }

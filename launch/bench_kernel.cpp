@@ -18,9 +18,10 @@ namespace {
 using kernels::Direction;
 
 std::string percent(double fraction) { return std::isfinite(fraction) ? fmt::format("{:.0f} %", 100 * fraction) : "-"; }
-const char* mask_word(const KernelShape& shape) { return shape.mask.causal ? "causal" : "full"; }
 
 }  // namespace
+
+const char* mask_word(const KernelShape& shape) { return shape.mask.causal ? "causal" : "full"; }
 
 KernelBench::KernelBench(const KernelShape& shape)
     : shape_(shape),
@@ -129,11 +130,12 @@ KernelRate measure_kernel(const KernelShape& shape, std::int64_t samples) {
 }
 
 std::string kernel_table(const std::vector<KernelRate>& rates) {
-  Table table({"backend", "dtype", "head_dim", "mask", "direction", "GFLOP/s", "p10..p90", "of peak",
+  Table table({"backend", "dtype", "head_dim", "rows", "mask", "direction", "GFLOP/s", "p10..p90", "of peak",
                "with packing", "of peak"});
   for (const KernelRate& rate : rates) {
     table.add({std::string(rate.shape.table->name), std::string(name(rate.shape.dtype)),
-               std::to_string(rate.shape.head_dim), mask_word(rate.shape), std::string(word(rate.shape.direction)),
+               std::to_string(rate.shape.head_dim), std::to_string(rate.shape.rows), mask_word(rate.shape),
+               std::string(word(rate.shape.direction)),
                fmt::format("{:.1f}", rate.attend.median()),
                fmt::format("{:.1f}..{:.1f}", rate.attend.quantile(0.1), rate.attend.quantile(0.9)),
                percent(rate.attend_fraction()), fmt::format("{:.1f}", rate.whole.median()),
@@ -150,6 +152,7 @@ Json kernels_to_json(const std::vector<KernelRate>& rates) {
       entries.push_back({{"backend", rate.shape.table->name},
                          {"dtype", name(rate.shape.dtype)},
                          {"head_dim", rate.shape.head_dim},
+                         {"rows", rate.shape.rows},
                          {"mask", mask_word(rate.shape)},
                          {"direction", word(rate.shape.direction)},
                          {"whole", whole},

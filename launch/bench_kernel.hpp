@@ -23,6 +23,9 @@ struct KernelShape {
   int steps = 1;  ///< blocks that the keys come in, as on a ring
 };
 
+/// "causal" or "full".
+const char* mask_word(const KernelShape& shape);
+
 /// One attention of one core, or of one GPU, ready to run again and again.
 class KernelBench {
  public:
@@ -34,6 +37,8 @@ class KernelBench {
   Seconds run();
   /// Of the visible pairs.
   double flops() const;
+  /// Inputs, and what the last run left: out, or dq, dk and dv.
+  const BenchTensors& tensors() const { return tensors_; }
 
  private:
   const kernels::KernelTable& table() const { return *shape_.table; }

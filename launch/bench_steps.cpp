@@ -24,12 +24,13 @@ StepsRate measure_steps(const KernelShape& shape, std::int64_t samples) {
 }
 
 std::string steps_table(const std::vector<StepsRate>& rates) {
-  Table table({"steps", "backend", "dtype", "head_dim", "mask", "direction", "rate of one call", "p10..p90"});
+  Table table({"steps", "backend", "dtype", "head_dim", "rows", "mask", "direction", "rate of one call", "p10..p90"});
   for (const StepsRate& rate : rates) {
     const KernelShape& shape = rate.shape;
     const Samples& samples = rate.of_one_call;
     table.add({std::to_string(shape.steps), std::string(shape.table->name), std::string(name(shape.dtype)),
-               std::to_string(shape.head_dim), shape.mask.causal ? "causal" : "full", std::string(word(shape.direction)),
+               std::to_string(shape.head_dim), std::to_string(shape.rows), mask_word(shape),
+               std::string(word(shape.direction)),
                fmt::format("{:.1f} %", 100 * samples.median()),
                fmt::format("{:.1f}..{:.1f}", 100 * samples.quantile(0.1), 100 * samples.quantile(0.9))});
   }
@@ -43,7 +44,8 @@ Json steps_to_json(const std::vector<StepsRate>& rates) {
                        {"backend", rate.shape.table->name},
                        {"dtype", name(rate.shape.dtype)},
                        {"head_dim", rate.shape.head_dim},
-                       {"mask", rate.shape.mask.causal ? "causal" : "full"},
+                       {"rows", rate.shape.rows},
+                       {"mask", mask_word(rate.shape)},
                        {"direction", word(rate.shape.direction)},
                        {"of_one_call", rate.of_one_call.median()},
                        {"of_one_call_p10", rate.of_one_call.quantile(0.1)},

@@ -7,16 +7,20 @@
 #include "launch/bench_io.hpp"
 #include "launch/bench_kernel.hpp"
 #include "launch/bench_ring.hpp"
+#include "launch/bench_steps.hpp"
 #include "launch/bench_window.hpp"
 
 namespace annulus::launch {
 
-/// A fraction that should be reached: of the peak of one core, of P times one rank, or of plain calls on a disk.
+/// What should be reached: a fraction of the peak of one core, of P times one rank, of plain calls on a disk, or of one call
+/// on a GPU; or a rate of a GPU.
 struct Target {
+  enum class Unit { fraction, tflops };
   std::string metric;
   double floor = 0;   ///< below it something is wrong
   double target = 0;  ///< what a quiet machine should give
   std::optional<double> measured{};
+  Unit unit = Unit::fraction;
 
   /// "target", "floor", "below the floor" or "not measured": what was reached.
   const char* reached() const;
@@ -27,6 +31,10 @@ struct Target {
 /// backends that "auto" would not take here and of more threads than cores count for none.
 std::vector<Target> compare(const std::vector<KernelRate>& kernels, const std::vector<WindowRate>& windows,
                             const std::vector<RingRate>& rings, const std::vector<IoRates>& io);
+
+/// The targets of an H100, whatever GPU this is: bf16 at head_dim 128 and 16384 rows, chained steps at 8192 rows, windows.
+std::vector<Target> compare_gpu(const std::vector<KernelRate>& kernels, const std::vector<StepsRate>& steps,
+                                const std::vector<WindowRate>& windows);
 
 std::string target_table(const std::vector<Target>& targets);
 Json targets_to_json(const std::vector<Target>& targets);

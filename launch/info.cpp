@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <thread>
 
+#include "kernels/cuda/cudnn_attention.hpp"
 #include "kernels/cuda/devices.hpp"
+#include "kernels/cuda/matrix_unit.hpp"
 #include "kernels/kernel_table.hpp"
 #include "launch/command.hpp"
 #include "launch/gpu_report.hpp"
@@ -94,7 +96,8 @@ ExitCode info(const Communicator& world) {
   if (world.rank() != 0) return ExitCode::done;
   fmt::print("{}\n{}\n{}\n{}",
              facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()},
-                         {"CUDA", kernels::cuda::cuda_versions()}, {"CUDA-aware MPI", cuda_aware_text()}, {"ring", ring}}),
+                         {"CUDA", kernels::cuda::cuda_versions()}, {"cuBLAS", kernels::cuda::cublas_version()},
+                         {"cuDNN", kernels::cuda::cudnn_version()}, {"CUDA-aware MPI", cuda_aware_text()}, {"ring", ring}}),
              backend_table(), node_table(nodes), gpus);
   return ExitCode::done;
 }

@@ -150,6 +150,7 @@ class CudaDevice final : public Device {
     with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args, stream(Line::kernels)); });
   }
   double take_seconds() { return clock_.take(); }
+  cudaStream_t stream(Line line) const { return streams_[static_cast<std::size_t>(line)]; }
 
  private:
   [[noreturn]] static void refuse(std::int64_t bytes) {
@@ -159,7 +160,6 @@ class CudaDevice final : public Device {
     check_cuda(cudaMemGetInfo(&free, &total), "tell its free memory");
     refuse_memory(bytes, free, total);
   }
-  cudaStream_t stream(Line line) const { return streams_[static_cast<std::size_t>(line)]; }
 
   template <class Kernel>
   void launch_if_built(std::int64_t blocks, const typename Kernel::Args& args) {
@@ -239,6 +239,7 @@ CudaDevice& only_device() {
 }  // namespace
 
 Device& cuda_device() { return only_device(); }
+CUstream_st* line_stream(Line line) { return only_device().stream(line); }
 double take_device_seconds() { return only_device().take_seconds(); }
 
 }  // namespace annulus::kernels::cuda

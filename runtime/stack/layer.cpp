@@ -59,23 +59,50 @@ std::uint64_t LayerRows::scratch_bytes(const ModelSpec& model) {
   return checked_product({block_rows, model.width() + model.qkv_width(), sizeof(float)});
 }
 
-void LayerRows::for_each_block(const std::function<void(std::int64_t, std::int64_t, Scratch&)>& body) {
-  workers_.for_each(ceil_div(rows(), block_rows), [&](std::int64_t block, int worker) {
+void LayerRows::for_each_block(Block rows, const std::function<void(Block, Scratch&)>& body) {
+  workers_.for_each(ceil_div(rows.count, block_rows), [&](std::int64_t block, int worker) {
     if (worker == 0) Heartbeat::beat();
     const std::int64_t first = block * block_rows;
-    body(first, std::min(block_rows, rows() - first), scratch_[static_cast<std::size_t>(worker)]);
+    body({rows.first + first, std::min(block_rows, rows.count - first)}, scratch_[static_cast<std::size_t>(worker)]);
   });
 }
 
-void LayerRows::rotate_heads(const Rope& rope, std::int64_t first, std::int64_t count, Turn turn,
-                             Scratch& scratch) const {
+void LayerRows::project_rows(const Projection& projection, const Before& before, const After& after) {
+  if (device_ != nullptr) return project_rows_on_device(projection, before, after);
+  const bool forward = projection.way == Way::forward;
+  for_each_block({0, rows()}, [&](Block block, Scratch& scratch) {
+    float* const read = (forward ? scratch.wide : scratch.qkv).data();
+    float* const written = (forward ? scratch.qkv : scratch.wide).data();
+    project(projection, block.count, before(block, scratch, read), written);
+    after(block, scratch, written);
+  });
+}
+
+/// The rows of a piece are dense wherever `before` leaves them: those of its first block tell where.
+void LayerRows::project_rows_on_device(const Projection& projection, const Before& before, const After& after) {
+  const auto fill = [&](std::int64_t first, std::int64_t count, float* room) {
+    const float* piece = nullptr;
+    for_each_block({first, count}, [&](Block block, Scratch& scratch) {
+      const float* const rows = before(block, scratch, room + (block.first - first) * projection.from());
+      if (block.first == first) piece = rows;
+    });
+    return piece;
+  };
+  const auto take = [&](std::int64_t first, std::int64_t count, float* result) {
+    for_each_block({first, count}, [&](Block block, Scratch& scratch) {
+      after(block, scratch, result + (block.first - first) * projection.to());
+    });
+  };
+  device_->run(projection, rows(), fill, take);
+}
+
+void LayerRows::rotate_heads(const Rope& rope, Block rows, Way way, float* fused, float* angles) const {
   const std::int64_t rotated = model_.attention.heads + model_.attention.kv_heads;  // q's heads, then k's
-  float* cosines = scratch.angles.data();
+  float* cosines = angles;
   float* sines = cosines + rope.half();
-  for (std::int64_t row = 0; row < count; ++row) {
-    rope.angles(held_->position((first + row) % held_->rows()), cosines, sines);
-    if (turn == Turn::backward) std::transform(sines, sines + rope.half(), sines, std::negate<>{});
-    float* fused = scratch.qkv.data() + row * model_.qkv_width();
+  for (std::int64_t row = 0; row < rows.count; ++row, fused += model_.qkv_width()) {
+    rope.angles(held_->position((rows.first + row) % held_->rows()), cosines, sines);
+    if (way == Way::backward) std::transform(sines, sines + rope.half(), sines, std::negate<>{});
     for (std::int64_t head = 0; head < rotated; ++head) {
       rotate(fused + head * model_.attention.head_dim, rope.half(), cosines, sines);
     }
@@ -86,17 +113,18 @@ void LayerRows::before_attention(LayerKind kind, const LayerWeights& weights, co
   const std::int64_t width = model_.width();
   const DType dtype = model_.attention.dtype;
   const QkvColumns columns(model_);
-  for_each_block([&](std::int64_t first, std::int64_t count, Scratch& scratch) {
-    float* n = scratch.wide.data();
-    float* fused = scratch.qkv.data();
-    load(x, dtype, first * width, count * width, n);
-    rms_norm(n, count, width, n);
-    project(count, width, columns.all, n, weights.qkv.data(), fused);
-    rotate_heads(rope(kind), first, count, Turn::forward, scratch);
-    store_columns(fused, columns.all, columns.q, first, count, dtype, qkv.q.data());
-    store_columns(fused, columns.all, columns.k, first, count, dtype, qkv.k.data());
-    store_columns(fused, columns.all, columns.v, first, count, dtype, qkv.v.data());
-  });
+  const auto before = [&](Block block, Scratch&, float* n) {
+    load(x, dtype, block.first * width, block.count * width, n);
+    rms_norm(n, block.count, width, n);
+    return n;
+  };
+  const auto after = [&](Block block, Scratch& scratch, float* fused) {
+    rotate_heads(rope(kind), block, Way::forward, fused, scratch.angles.data());
+    store_columns(fused, columns.all, columns.q, block.first, block.count, dtype, qkv.q.data());
+    store_columns(fused, columns.all, columns.k, block.first, block.count, dtype, qkv.k.data());
+    store_columns(fused, columns.all, columns.v, block.first, block.count, dtype, qkv.v.data());
+  };
+  project_rows(qkv_projection(weights, Way::forward), before, after);
 }
 
 void LayerRows::after_attention(const LayerWeights& weights, const std::byte* x_in, const float* out,
@@ -105,24 +133,25 @@ void LayerRows::after_attention(const LayerWeights& weights, const std::byte* x_
   const auto kept = static_cast<float>(model_.kept());
   const auto added = static_cast<float>(model_.added());
   const DType dtype = model_.attention.dtype;
-  for_each_block([&](std::int64_t first, std::int64_t count, Scratch& scratch) {
+  const auto before = [&](Block block, Scratch&, float*) { return out + block.first * width; };
+  const auto after = [&](Block block, Scratch& scratch, const float* update) {
     float* x = scratch.wide.data();
-    const float* update = scratch.qkv.data();
-    load(x_in, dtype, first * width, count * width, x);
-    project(count, width, width, out + first * width, weights.out.data(), scratch.qkv.data());
-    for (std::int64_t i = 0; i < count * width; ++i) x[i] = kept * x[i] + added * update[i];
-    store(x, x_out, dtype, first * width, count * width);
-  });
+    load(x_in, dtype, block.first * width, block.count * width, x);
+    for (std::int64_t i = 0; i < block.count * width; ++i) x[i] = kept * x[i] + added * update[i];
+    store(x, x_out, dtype, block.first * width, block.count * width);
+  };
+  project_rows(out_projection(weights, Way::forward), before, after);
 }
 
 void LayerRows::after_attention_backward(const LayerWeights& weights, const float* dx, float* dout) {
   const std::int64_t width = model_.width();
   const auto added = static_cast<float>(model_.added());
-  for_each_block([&](std::int64_t first, std::int64_t count, Scratch&) {
-    float* rows = dout + first * width;
-    project_backward(count, width, width, dx + first * width, weights.out.data(), rows);
-    for (std::int64_t i = 0; i < count * width; ++i) rows[i] *= added;
-  });
+  const auto before = [&](Block block, Scratch&, float*) { return dx + block.first * width; };
+  const auto after = [&](Block block, Scratch&, const float* gradient) {
+    float* rows = dout + block.first * width;
+    for (std::int64_t i = 0; i < block.count * width; ++i) rows[i] = gradient[i] * added;
+  };
+  project_rows(out_projection(weights, Way::backward), before, after);
 }
 
 void LayerRows::before_attention_backward(LayerKind kind, const LayerWeights& weights, const std::byte* x_in,
@@ -130,20 +159,21 @@ void LayerRows::before_attention_backward(LayerKind kind, const LayerWeights& we
   const std::int64_t width = model_.width();
   const auto kept = static_cast<float>(model_.kept());
   const QkvColumns columns(model_);
-  for_each_block([&](std::int64_t first, std::int64_t count, Scratch& scratch) {
-    float* fused = scratch.qkv.data();
-    load_columns(gradient.dq.data(), first, count, columns.all, columns.q, fused);
-    load_columns(gradient.dk.data(), first, count, columns.all, columns.k, fused);
-    load_columns(gradient.dv.data(), first, count, columns.all, columns.v, fused);
-    rotate_heads(rope(kind), first, count, Turn::backward, scratch);
-    float* dn = scratch.wide.data();
-    project_backward(count, width, columns.all, fused, weights.qkv.data(), dn);
-    float* x = fused;  // the fused gradients are spent
-    load(x_in, model_.attention.dtype, first * width, count * width, x);
-    float* rows = dx + first * width;
-    for (std::int64_t i = 0; i < count * width; ++i) rows[i] *= kept;
-    rms_norm_backward(x, dn, count, width, rows);
-  });
+  const auto before = [&](Block block, Scratch& scratch, float* fused) {
+    load_columns(gradient.dq.data(), block.first, block.count, columns.all, columns.q, fused);
+    load_columns(gradient.dk.data(), block.first, block.count, columns.all, columns.k, fused);
+    load_columns(gradient.dv.data(), block.first, block.count, columns.all, columns.v, fused);
+    rotate_heads(rope(kind), block, Way::backward, fused, scratch.angles.data());
+    return fused;
+  };
+  const auto after = [&](Block block, Scratch& scratch, const float* dn) {
+    float* x = scratch.qkv.data();  // the fused gradients are spent
+    load(x_in, model_.attention.dtype, block.first * width, block.count * width, x);
+    float* rows = dx + block.first * width;
+    for (std::int64_t i = 0; i < block.count * width; ++i) rows[i] *= kept;
+    rms_norm_backward(x, dn, block.count, width, rows);
+  };
+  project_rows(qkv_projection(weights, Way::backward), before, after);
 }
 
 }  // namespace annulus::stack

@@ -10,6 +10,7 @@
 #include "kernels/base/buffer.hpp"
 #include "kernels/base/workers.hpp"
 #include "runtime/layout/row_set.hpp"
+#include "runtime/stack/device_projection.hpp"
 #include "runtime/stack/model.hpp"
 #include "runtime/stack/rope.hpp"
 
@@ -38,6 +39,9 @@ class LayerRows {
 
   LayerRows(const ModelSpec& model, Workers& workers);
 
+  /// From here on projections go through `device`, which outlives this; norm and rotation stay on the processor.
+  void project_on(DeviceProjection& device) { device_ = &device; }
+
   /// Which positions the rows of the next calls hold; outlives them.
   void hold(const RowSet& rows) { held_ = &rows; }
 
@@ -60,11 +64,27 @@ class LayerRows {
     Buffer<float> qkv;     ///< [block_rows][qkv_width], also lent as a second [block_rows][width]
     Buffer<float> angles;  ///< cosines and sines of one position
   };
-  enum class Turn { forward, backward };
+  /// [first, first + count) of the (batch, row) pairs.
+  struct Block {
+    std::int64_t first;
+    std::int64_t count;
+  };
+  /// Leaves the rows that a projection reads in `room`, or elsewhere, and says where: dense.
+  using Before = std::function<const float*(Block, Scratch&, float* room)>;
+  /// Takes the projected rows; may overwrite them, and the scratch.
+  using After = std::function<void(Block, Scratch&, float* projected)>;
 
-  void for_each_block(const std::function<void(std::int64_t first, std::int64_t count, Scratch&)>& body);
+  void project_rows(const Projection& projection, const Before& before, const After& after);
+  void project_rows_on_device(const Projection& projection, const Before& before, const After& after);
+  void for_each_block(Block rows, const std::function<void(Block, Scratch&)>& body);
   const Rope& rope(LayerKind kind) const { return kind == LayerKind::local ? local_rope_ : global_rope_; }
-  void rotate_heads(const Rope& rope, std::int64_t first, std::int64_t count, Turn turn, Scratch& scratch) const;
+  void rotate_heads(const Rope& rope, Block rows, Way way, float* fused, float* angles) const;
+  Projection qkv_projection(const LayerWeights& weights, Way way) const {
+    return {weights.layer, Matrix::qkv, way, model_.width(), model_.qkv_width(), weights.qkv.data()};
+  }
+  Projection out_projection(const LayerWeights& weights, Way way) const {
+    return {weights.layer, Matrix::out, way, model_.width(), model_.width(), weights.out.data()};
+  }
 
   const ModelSpec& model_;
   std::int64_t rows() const { return model_.attention.batch * held_->rows(); }
@@ -74,6 +94,7 @@ class LayerRows {
   Rope global_rope_;
   Rope local_rope_;
   std::vector<Scratch> scratch_;  ///< by worker
+  DeviceProjection* device_ = nullptr;
 };
 
 }  // namespace annulus::stack

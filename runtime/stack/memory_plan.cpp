@@ -74,6 +74,9 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
       {"windows of files and digest",
        (run.file_windows ? window_bytes : 0) + (run.tensor_files ? static_cast<std::uint64_t>(staging_bytes) : 0)},
   };
+  if (projects_on_gpu(table.name)) {
+    plan.push_back({"rows on their way to the GPU's projections", DeviceProjection::host_bytes(DeviceProjection::sizes(model))});
+  }
   const std::int64_t halo = shape.batch * (held - layout.max_rows());  // staged to send and to receive
   if (halo > 0) plan.push_back({"halo of x, in and out", 2 * PerRow{model, halo, 1}.f32(model.width())});
   if (backward) {

@@ -113,7 +113,7 @@ LayerWeights layer_weights(const ModelSpec& model, std::int64_t layer, Workers& 
   const std::int64_t width = model.width();
   const std::int64_t kv = model.kv_width();
   const auto stream = [&](Matrix matrix) { return Seeded(model.seed, {static_cast<std::uint64_t>(layer), matrix}); };
-  LayerWeights weights{Buffer<float>(model.qkv_width() * width), Buffer<float>(width * width), {}};
+  LayerWeights weights{Buffer<float>(model.qkv_width() * width), Buffer<float>(width * width), {}, layer};
   fill(weights.qkv.data(), width, width, stream(wq), workers);
   fill(weights.qkv.data() + width * width, kv, width, stream(wk), workers);
   fill(weights.qkv.data() + (width + kv) * width, kv, width, stream(wv), workers);

@@ -44,7 +44,7 @@ struct ModelSpec {
 
   std::int64_t width() const { return attention.heads * attention.head_dim; }
   std::int64_t kv_width() const { return attention.kv_heads * attention.head_dim; }
-  std::int64_t qkv_width() const { return width() + 2 * kv_width(); }
+  std::int64_t qkv_width() const { return width() + 2 * kv_width(); }  ///< at least width()
 
   LayerKind kind(std::int64_t index) const {
     return pattern[static_cast<std::size_t>(index) % pattern.size()] == 'L' ? LayerKind::local : LayerKind::global;
@@ -84,6 +84,7 @@ struct LayerWeights {
   Buffer<float> qkv;        ///< [qkv_width][width]: rows of Wq, then Wk, then Wv
   Buffer<float> out;        ///< [width][width]
   std::vector<float> sink;  ///< [heads] if attention.sink, else empty: variance 1, as scores have
+  std::int64_t layer = 0;   ///< whose they are
 };
 LayerWeights layer_weights(const ModelSpec& model, std::int64_t layer, Workers& workers);
 /// [vocabulary][width], scaled as the weights.

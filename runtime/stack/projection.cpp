@@ -57,6 +57,11 @@ void project_backward(std::int64_t rows, std::int64_t in, std::int64_t out, cons
   multiply(CblasNoTrans, rows, in, out, dy, w, in, dx);
 }
 
+void project(const Projection& projection, std::int64_t rows, const float* from, float* to) {
+  if (projection.way == Way::forward) return project(rows, projection.in, projection.out, from, projection.weights, to);
+  project_backward(rows, projection.in, projection.out, from, projection.weights, to);
+}
+
 void prepare_projections(int threads) {
   constexpr std::int64_t work_bytes = std::int64_t{144} << 20;  // of addresses, per caller; OpenBLAS 0.3.21 takes 128 MiB
   Buffer<std::byte> proof((takes_turns() ? 1 : threads) * work_bytes);

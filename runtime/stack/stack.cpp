@@ -64,8 +64,11 @@ Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const
       rings_(make_rings(comm, layout, variants_, local_halo_, execution)),
       workers_(ring().threads()),
       layer_rows_(model_, workers_) {
+  const int sharing = comm_.node().size();  // at most: the ranks of a node may have several GPUs
   together(comm_, [&] {
     prepare_projections(workers_.size());
+    projection_ = gpu_projection(model_, ring().backend(), direction_, sharing);
+    if (projection_) layer_rows_.project_on(*projection_);
     allocate();
   });
 }

@@ -159,6 +159,7 @@ class Stack {
   std::map<std::size_t, Resident> residents_;  ///< by variant
   std::map<const StackRows::Run*, HaloExchange> exchanges_;
   Workers workers_;
+  std::unique_ptr<DeviceProjection> projection_;  ///< null: on the processor
   LayerRows layer_rows_;
   std::vector<Buffer<std::byte>> x_;  ///< layers + 1 of them if all are kept, else 2 taken in turn
   std::vector<Buffer<float>> out_;    ///< layers, or 1

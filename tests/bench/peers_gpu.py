@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Annulus and PyTorch's fused attention on one GPU, side by side: TFLOP/s of attending alone.
 
-Times scaled_dot_product_attention with its flash and cuDNN backends (CUDA events, tensors on the GPU) and runs
-`annulus bench --backend cuda` (its kernels' own time on the GPU) on the same shapes, one after the other.
+Times scaled_dot_product_attention with its flash and cuDNN backends (CUDA events, tensors on the GPU) and, one after the other,
+`annulus bench --backend cuda` (its kernels' own time on the GPU) on the same shapes; or reads what that reported before.
 Useful flops: 4 d per visible pair and head forward, 10 d backward.
 Exit codes: 0 done, 1 a peer failed, 77 there is no PyTorch or no GPU.
 """
@@ -22,6 +22,7 @@ def arguments():
     parser.add_argument("--head-dim", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--dtype", choices=["bf16", "f16"], default="bf16")
     parser.add_argument("--samples", type=int, default=15, help="calls behind each median")
+    parser.add_argument("--report", help="a report of `annulus bench --backend cuda` with these heads: ours are taken from there")
     return parser.parse_args()
 
 
@@ -30,16 +31,27 @@ def flops(rows, heads, head_dim, causal, direction):
     return (4 if direction == "forward" else 10) * pairs * heads * head_dim
 
 
-def annulus_rates(options, rows, head_dim):
-    """{(mask, direction): TFLOP/s} of one run of `annulus bench`."""
-    command = [options.annulus, "bench", "--backend", "cuda", "--backward", "--dtype", options.dtype,
-               "--rows", str(rows), "--heads", str(options.heads), "--head-dim", str(head_dim),
-               "--samples", str(options.samples), "--report", "-"]
+def annulus_report(options, head_dim):
+    """The report of one run of `annulus bench` over all lengths; it measures chained steps and windows, too."""
+    command = [options.annulus, "bench", "--backend", "cuda", "--dtype", options.dtype,
+               "--rows", ",".join(str(rows) for rows in sorted(options.rows)), "--heads", str(options.heads),
+               "--head-dim", str(head_dim), "--samples", str(options.samples), "--report", "-"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return {(entry["mask"], entry["direction"]): entry["gflops"] / 1000
-            for entry in json.loads(done.stdout)["kernels"] if not entry["whole"]}
+    return json.loads(done.stdout)
+
+
+def annulus_rates(options):
+    """{(rows, head_dim, mask, direction): TFLOP/s} attending alone."""
+    if options.report:
+        with open(options.report, encoding="utf-8") as file:
+            reports = [json.load(file)]
+    else:
+        reports = [annulus_report(options, head_dim) for head_dim in options.head_dim]
+    return {(entry["rows"], entry["head_dim"], entry["mask"], entry["direction"]): entry["gflops"] / 1000
+            for report in reports for entry in report["kernels"]
+            if not entry["whole"] and entry["backend"] == "cuda" and entry["dtype"] == options.dtype}
 
 
 def milliseconds(torch, call, samples):
@@ -92,9 +104,9 @@ def main():
     print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, {options.dtype}, {options.heads} heads, TFLOP/s")
     print(f"{'rows':>7} {'head_dim':>8} {'mask':>7} {'direction':>9} {'annulus':>9}", *(f"{name:>12}" for name in backends))
     failed = False
+    ours = annulus_rates(options)
     for head_dim in options.head_dim:
         for rows in options.rows:
-            ours = annulus_rates(options, rows, head_dim)
             peers = []
             for name, backend in backends.items():
                 try:
@@ -103,9 +115,11 @@ def main():
                     print(f"peers_gpu: {name}: {error}", file=sys.stderr)
                     failed = True
                     peers.append({})
-            for (mask, direction), rate in ours.items():
-                cells = [f"{peer[mask, direction]:12.1f}" if (mask, direction) in peer else f"{'-':>12}" for peer in peers]
-                print(f"{rows:7} {head_dim:8} {mask:>7} {direction:>9} {rate:9.1f}", *cells)
+            for mask in ("full", "causal"):
+                for direction in ("forward", "backward"):
+                    rates = [ours.get((rows, head_dim, mask, direction))] + [peer.get((mask, direction)) for peer in peers]
+                    cells = ["-" if rate is None else f"{rate:.1f}" for rate in rates]
+                    print(f"{rows:7} {head_dim:8} {mask:>7} {direction:>9} {cells[0]:>9}", *(f"{cell:>12}" for cell in cells[1:]))
     return 1 if failed else 0
 
 

@@ -10,6 +10,9 @@
 
 #include "kernels/kernel_table.hpp"
 #include "kernels/simd/peak.hpp"
+#include "kernels/cuda/cudnn_attention.hpp"
+#include "launch/bench_options.hpp"
+#include "launch/bench_peer.hpp"
 #include "launch/bench_targets.hpp"
 #include "launch/samples.hpp"
 #include "tests/launch/program.hpp"
@@ -151,6 +154,115 @@ TEST(Bench, TargetsTakeTheLowestOfTheirMeasurements) {
   EXPECT_EQ(targets[19].measured, 0.9) << "verifying after a save is no target";
   io.shape.bytes_per_rank -= 1;
   EXPECT_FALSE(first(launch::compare({}, {}, {}, {io})).measured) << "small files are mostly fsync";
+}
+
+TEST(Bench, MeasuresSeveralLengths) {
+  const Outcome outcome = run_program(
+      plainly, {"bench", "--rows", "24,40", "--head-dim", "8", "--dtype", "f32", "--samples", "1", "--steps", "2", "--report", "-"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const nlohmann::json report = nlohmann::json::parse(outcome.out);
+  for (const char* table : {"kernels", "steps"}) {
+    std::multiset<int> lengths;
+    for (const nlohmann::json& entry : report[table]) lengths.insert(entry["rows"].get<int>());
+    const std::size_t each = std::string(table) == "kernels" ? 4 : 2;
+    EXPECT_EQ(lengths.size(), 2 * each);
+    EXPECT_EQ(lengths.count(24), each) << "2 masks, and kernels with and without packing";
+  }
+  EXPECT_EQ(report["seq_len"], 40);
+  EXPECT_EQ(run_program(plainly, {"bench", "--rows", "40,24"}).code, 2) << "they ascend";
+}
+
+/// `bench --backend cuda` alone measures all that a GPU is asked for.
+TEST(Bench, HasDefaultsOfAGpu) {
+  launch::BenchOptions options;
+  EXPECT_EQ(options.lengths(), (std::vector<std::int64_t>{1536}));
+  EXPECT_EQ(options.step_count(), 0);
+  EXPECT_TRUE(options.windows().empty());
+  EXPECT_EQ(options.window_rows(256), 2048);
+  EXPECT_EQ(options.window_heads(), 1);
+  options.attention.backend = "cuda";
+  EXPECT_EQ(options.lengths(), (std::vector<std::int64_t>{2048, 8192, 16384}));
+  EXPECT_EQ(options.dtypes(), (std::vector<DType>{DType::bf16, DType::f16}));
+  EXPECT_EQ(options.head_dims(), (std::vector<std::int64_t>{64, 128, 256}));
+  EXPECT_EQ(options.directions().size(), 2U);
+  EXPECT_EQ(options.step_count(), 8);
+  EXPECT_EQ(options.windows(), (std::vector<std::int64_t>{1024, 256}));
+  EXPECT_EQ(options.window_rows(256), 16384) << "a GPU idles over 8 windows of 256";
+  EXPECT_EQ(options.window_heads(), options.head_count());
+  options.rows = {512};
+  EXPECT_EQ(options.lengths(), options.rows);
+  EXPECT_EQ(options.window_rows(256), 512);
+  EXPECT_EQ(options.window_rows(1024), 1024);
+}
+
+/// A row of a GPU, as if measured.
+const kernels::KernelTable& gpu_row() {
+  static const kernels::KernelTable row = [] {
+    kernels::KernelTable table = kernels::kernel_table("portable", DType::f32);
+    table.name = "cuda";
+    table.take_device_seconds = [] { return 0.0; };
+    return table;
+  }();
+  return row;
+}
+
+TEST(Bench, PutsAPeerBesideEveryKernel) {
+  launch::KernelRate ours;
+  ours.shape = {.table = &gpu_row(), .dtype = DType::bf16, .rows = 16384, .heads = 16, .head_dim = 128};
+  ours.attend.add(600'000);
+  launch::KernelRate f32 = ours;
+  f32.shape.dtype = DType::f32;
+  launch::PeerRate peer{ours.shape, {}, {}, 0.004, {}};
+  peer.gflops.add(500'000);
+  peer.ours_to_theirs.add(1.2);
+  launch::PeerRate refused{ours.shape, {}, {}, 0, "no engine for this"};
+  EXPECT_EQ(launch::has_peer(ours.shape), kernels::cuda::has_cudnn());
+  EXPECT_FALSE(launch::has_peer(f32.shape)) << "cuDNN fuses 16-bit attention";
+  launch::KernelShape steps = ours.shape;
+  steps.steps = 8;
+  EXPECT_FALSE(launch::has_peer(steps));
+
+  const std::string alone = launch::gpu_table({ours}, {});
+  EXPECT_NE(alone.find("600.0"), std::string::npos) << alone;
+  EXPECT_EQ(alone.find("cudnn"), std::string::npos) << alone;
+  if (kernels::cuda::has_cudnn()) {
+    const std::string table = launch::gpu_table({f32, ours, ours}, {peer, refused});
+    for (const char* word : {"500.0", "1.20", "4.0e-03", "no engine for this"}) {
+      EXPECT_NE(table.find(word), std::string::npos) << word << "\n" << table;
+    }
+  }
+  const launch::Json entries = launch::peers_to_json({peer, refused});
+  EXPECT_EQ(entries[0]["ours_to_theirs"], 1.2);
+  EXPECT_EQ(entries[0]["gflops"], 500'000);
+  EXPECT_TRUE(entries[0]["refusal"].is_null());
+  EXPECT_TRUE(entries[1]["gflops"].is_null());
+  EXPECT_EQ(entries[1]["refusal"], "no engine for this");
+}
+
+TEST(Bench, ComparesAGpuWithTheTargetsOfAnH100) {
+  launch::KernelRate rate;
+  rate.shape = {.table = &gpu_row(), .dtype = DType::bf16, .rows = 16384, .heads = 16, .head_dim = 128, .mask = {.causal = true}};
+  rate.attend.add(500'000);
+  launch::StepsRate steps{rate.shape, {}};
+  steps.shape.rows = 8192;
+  steps.shape.steps = 8;
+  steps.of_one_call.add(0.97);
+  launch::WindowRate window{{&gpu_row(), DType::bf16, 16384, 16, 128, 1024, kernels::Direction::forward}, {}};
+  window.rate_vs_dense.add(0.8);
+  const std::vector<launch::Target> targets = launch::compare_gpu({rate}, {steps}, {window});
+  std::set<std::string> reached;
+  for (const launch::Target& target : targets) {
+    if (target.measured) reached.insert(target.metric + ": " + target.reached());
+  }
+  EXPECT_EQ(targets.size(), 8U);
+  EXPECT_EQ(reached, (std::set<std::string>{"H100, forward bf16 d128 causal at 16k: floor",
+                                            "H100, chained steps forward at 8k against one call: target",
+                                            "window of 1024 against dense: below the floor"}));
+  EXPECT_NE(launch::target_table(targets).find("500 TFLOP/s"), std::string::npos) << launch::target_table(targets);
+  rate.shape.head_dim = 64;
+  steps.shape.rows = 16384;
+  window.shape.dtype = DType::f16;
+  for (const launch::Target& target : launch::compare_gpu({rate}, {steps}, {window})) EXPECT_FALSE(target.measured) << target.metric;
 }
 
 TEST(Bench, ComparesAllBackends) {

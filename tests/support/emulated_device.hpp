@@ -44,6 +44,11 @@ class EmulatedDevice final : public kernels::cuda::Device {
   void finish(DType out, int width, const kernels::cuda::FinishArgs& args) override;
   void delta(const kernels::cuda::KernelKind& kind, const kernels::cuda::DeltaArgs& args) override;
 
+  /// Work of another unit of the device, on the line of kernels.
+  void enqueue_kernel(EmulatedLines::Work work) { lines_.enqueue(kernels::cuda::Line::kernels, std::move(work)); }
+  /// Throws EmulationError unless all of it is memory of this device.
+  void check_memory(const void* p, std::size_t bytes) { memory_.check(p, bytes, sizeof(float)); }
+
   /// Runs blocks and threads in the opposite order: nothing may change.
   void set_descending(bool descending) { descending_ = descending; }
   /// The line that works only when it must, if any: nothing may change, either.

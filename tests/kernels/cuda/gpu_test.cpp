@@ -1,10 +1,6 @@
-/// The CUDA row on a GPU: all suites of the CPU rows. Without one the program says so by its exit code, 77; with
-/// ANNULUS_NEED_GPU in the environment that is a failure.
+/// The CUDA row on a GPU: all suites of the CPU rows.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
-
-#include <cstdio>
-#include <cstdlib>
 
 #include "kernels/cuda/cuda_table.hpp"
 #include "tests/kernels/available_backends.hpp"
@@ -40,12 +36,3 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Gpu);
 
 }  // namespace
 }  // namespace annulus::test
-
-int main(int argc, char** argv) {
-  constexpr int skipped = 77;
-  testing::InitGoogleTest(&argc, argv);
-  const auto& table = annulus::kernels::cuda_table();
-  if (table.unavailable.empty()) return RUN_ALL_TESTS();
-  std::fprintf(stderr, "cuda does not run here: %s\n", std::string(table.unavailable).c_str());
-  return std::getenv("ANNULUS_NEED_GPU") == nullptr ? skipped : 1;
-}
