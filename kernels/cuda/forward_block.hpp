@@ -16,7 +16,7 @@ class ForwardBlock {
   static constexpr int keys = Config::keys;
   static constexpr int tile_bytes = keys * width * static_cast<int>(sizeof(T));
   using Tile = SharedTile<T, width>;
-  using Rows = ForwardRows<Machine, T, width, keys, row_tiles, general>;
+  using Rows = ForwardRows<Machine, T, width, Config, general>;
 
  public:
   ANNULUS_DEVICE ForwardBlock(Machine& machine, const ForwardArgs& args, ForwardPlace place)

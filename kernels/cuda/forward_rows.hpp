@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/cuda/exp2_polynomial.hpp"
 #include "kernels/cuda/products.hpp"
 #include "kernels/cuda/scores.hpp"
 
@@ -22,10 +23,12 @@ struct ForwardPlace {
   }
 };
 
-/// Warp w has rows [16 row_tiles w, 16 row_tiles (w + 1)) of the block's and meets `keys` keys at a time. `general`:
-/// scores follow the general rule (ScoreArgs).
-template <class Machine, class T, int width, int keys, int row_tiles, bool general>
+/// Warp w has rows [16 row_tiles w, 16 row_tiles (w + 1)) of the block's and meets `keys` keys at a time, both of Config.
+/// `general`: scores follow the general rule (ScoreArgs).
+template <class Machine, class T, int width, class Config, bool general>
 class ForwardRows {
+  static constexpr int keys = Config::keys;
+  static constexpr int row_tiles = Config::row_tiles;
   static constexpr bool rounds = sizeof(T) == 2;
 
  public:
@@ -168,15 +171,24 @@ class ForwardRows {
     }
   }
 
+  /// 2^x of the j-th pair. A NaN among the scores is in the maximum, so in all of its row, whoever computes their powers.
+  ANNULUS_DEVICE float power(int j, float x) {
+    if constexpr (Config::polynomial_every != 0) {
+      constexpr int every = Config::polynomial_every;
+      if (j % every == every - 1) return exp2_by_polynomial<Config::polynomial_degree>(machine_, x);
+    }
+    return machine_.exp2(x);
+  }
+
   ANNULUS_DEVICE void softmax_row(float (&s)[keys / 8][4], float& factor, int i, int half) {
     const float scale = general ? 1 : args_.score.exponent_scale;
     float top = minus_infinity;
     ANNULUS_UNROLL
-    for (int bit = 0; bit < keys / 4; ++bit) top = larger(top, s[bit / 2][2 * half + bit % 2]);
-    top = larger(top, machine_.shuffle_xor(top, 1));
-    top = larger(top, machine_.shuffle_xor(top, 2));
+    for (int bit = 0; bit < keys / 4; ++bit) top = machine_.larger(top, s[bit / 2][2 * half + bit % 2]);
+    top = machine_.larger(top, machine_.shuffle_xor(top, 1));
+    top = machine_.larger(top, machine_.shuffle_xor(top, 2));
     const float before = m_[i][half];
-    const float m = larger(before, top * scale);
+    const float m = machine_.larger(before, top * scale);
     const float shift = m == minus_infinity ? 0 : m;  // -inf - -inf would be NaN
     factor = machine_.exp2(before - shift);
     m_[i][half] = m;
@@ -186,8 +198,8 @@ class ForwardRows {
     for (int j = 0; j < keys / 8; ++j) {
       float& p = s[j][2 * half];
       float& q = s[j][2 * half + 1];
-      p = machine_.exp2(machine_.fma(p, scale, -shift));
-      q = machine_.exp2(machine_.fma(q, scale, -shift));
+      p = power(j, machine_.fma(p, scale, -shift));
+      q = power(j, machine_.fma(q, scale, -shift));
       l_[i][half] += p + q;
       if constexpr (rounds) {
         const Float2 rounded = machine_.template floats<T>(machine_.template pair<T>(p, q));

@@ -15,7 +15,7 @@ template <class Machine, class T, int width, bool general>
 class HopperForwardBlock {
   using Config = HopperForwardConfig<T, width>;
   static constexpr int keys = Config::keys;
-  using Rows = ForwardRows<Machine, T, width, keys, 1, general>;
+  using Rows = ForwardRows<Machine, T, width, Config, general>;
   using Scores = typename Rows::Scores;
   using Products = HopperProducts<Machine, T, width, keys>;
   using Weights = typename Products::Narrow;

@@ -17,6 +17,7 @@
 //   pair<T>(low, high)                            two floats rounded to a word of T
 //   floats<T>(word)                               and back, as Float2
 //   exp2(x), log2(x), tanh(x), fma(a, b, c)
+//   larger(a, b)                                  NaN if either is
 //
 // The machine of Hopper kernels has these, too. Barriers (mbarrier) are 8 bytes of shared memory; addresses of matrices are
 // those of the shared state space; c is float[columns / 8][4], the accumulator of one warp's 16 of 64 rows.
@@ -61,7 +62,5 @@ struct alignas(16) Float4 {
   float z;
   float w;
 };
-
-ANNULUS_DEVICE float larger(float a, float b) { return a > b ? a : b; }
 
 }  // namespace annulus::kernels::cuda

@@ -115,6 +115,12 @@ class PtxMachine {
   ANNULUS_DEVICE float log2(float x) const { return ::log2f(x); }
   ANNULUS_DEVICE float tanh(float x) const { return ::tanhf(x); }
   ANNULUS_DEVICE float fma(float a, float b, float c) const { return __fmaf_rn(a, b, c); }
+  /// One instruction, where a comparison and a choice are two.
+  ANNULUS_DEVICE float larger(float a, float b) const {
+    float c;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+    return c;
+  }
 
  protected:
   template <class T>

@@ -218,6 +218,7 @@ class EmulatedMachine {
   float tanh(float x) const { return std::tanh(x); }
   /// Rounded to double between (rarely another bit): std::fma is a call, where it is not an instruction.
   float fma(float a, float b, float c) const { return static_cast<float>(static_cast<double>(a) * b + c); }
+  float larger(float a, float b) const { return a > b || std::isnan(a) ? a : b; }
 
  private:
   float exchange(const char* name, float x, int source) const;
