@@ -53,7 +53,7 @@ struct HopperForwardConfig {
   static constexpr int q_bytes = rows * width * static_cast<int>(sizeof(T));
   static constexpr int tile_bytes = keys * width * static_cast<int>(sizeof(T));
   static constexpr int barrier_bytes = 8;
-  static constexpr int shared_bytes = q_bytes + 2 * stages * tile_bytes + (1 + 4 * stages) * barrier_bytes;
+  static constexpr int shared_bytes = q_bytes + 2 * stages * tile_bytes + (2 + 4 * stages) * barrier_bytes;
 };
 
 /// A block of backward: 16 rows per warp, of the side whose gradients it keeps, meet `columns` of the other side.

@@ -10,16 +10,16 @@
 
 namespace annulus::kernels::cuda {
 
-/// Which (batch, head) and which row tile a block of threads works on: tiles in the order of the plan, pairs within.
+/// Which (batch, head) and which row tile is worked on: tiles in the order of the plan, pairs within.
 struct ForwardPlace {
   std::int32_t pair;
   std::int32_t tile;
 
+  /// The places of a launch are numbered; there are fewer than 2^31 (check_grid).
   template <class Machine>
-  static ANNULUS_DEVICE ForwardPlace of(Machine& machine, const ForwardArgs& args) {
-    const std::int64_t pairs = static_cast<std::int64_t>(args.extents.batch) * args.extents.heads;
-    return {static_cast<std::int32_t>(machine.block() % pairs),
-            machine.load(args.plan.order + machine.block() / pairs)};
+  static ANNULUS_DEVICE ForwardPlace of(Machine& machine, const ForwardArgs& args, std::uint32_t number) {
+    const auto pairs = static_cast<std::uint32_t>(args.extents.batch) * static_cast<std::uint32_t>(args.extents.heads);
+    return {static_cast<std::int32_t>(number % pairs), machine.load(args.plan.order + number / pairs)};
   }
 };
 
@@ -35,8 +35,14 @@ class ForwardRows {
   using Scores = Sums<row_tiles, keys>;
   using Factors = float[row_tiles][2];
 
-  ANNULUS_DEVICE ForwardRows(Machine& machine, const ForwardArgs& args, int pair, int first_row)
-      : machine_(machine), args_(args), pair_(pair), first_row_(first_row) {}
+  ANNULUS_DEVICE ForwardRows(Machine& machine, const ForwardArgs& args, ForwardPlace place)
+      : machine_(machine), args_(args), pair_(place.pair), first_row_(place.tile * Config::rows) {}
+
+  /// On to other rows, whose carry is to be loaded.
+  ANNULUS_DEVICE void move_to(ForwardPlace place) {
+    pair_ = place.pair;
+    first_row_ = place.tile * Config::rows;
+  }
 
   /// The running sum of p v, for who multiplies.
   ANNULUS_DEVICE Sums<row_tiles, width>& o() { return o_; }
@@ -211,7 +217,7 @@ class ForwardRows {
   Machine& machine_;
   const ForwardArgs& args_;
   int pair_;       ///< (batch, head)
-  int first_row_;  ///< of the block
+  int first_row_;  ///< of the row tile
   Sums<row_tiles, width> o_;
   float m_[row_tiles][2];
   float l_[row_tiles][2];

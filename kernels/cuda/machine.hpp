@@ -4,7 +4,7 @@
 //
 // A body is a template over its Machine and runs once per CUDA thread. What a machine offers:
 //
-//   int thread(), lane(), warp()                  place in the block; std::int64_t block(): place in the grid
+//   int thread(), lane(), warp()                  place in the block; std::int64_t block(), blocks(): place in the grid
 //   T load(const T* p); store(T* p, T x)          global memory, T of 1 to 16 bytes, p a multiple of its size
 //   T load_shared<T>(at); store_shared(at, x)     dynamic shared memory; `at` is a byte offset from its begin
 //   sync()                                        all threads of the block

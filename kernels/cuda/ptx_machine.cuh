@@ -24,6 +24,7 @@ class PtxMachine {
   ANNULUS_DEVICE int lane() const { return thread() & 31; }
   ANNULUS_DEVICE int warp() const { return thread() >> 5; }
   ANNULUS_DEVICE std::int64_t block() const { return blockIdx.x; }
+  ANNULUS_DEVICE std::int64_t blocks() const { return gridDim.x; }
 
   template <class T>
   ANNULUS_DEVICE T load(const T* p) const {
