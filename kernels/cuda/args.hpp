@@ -13,9 +13,9 @@ struct TileRun {
   std::int32_t masked;
 };
 
-/// Which tiles meet (TilePlan). A grid has order-many blocks for each (batch, head).
+/// Which tiles meet (TilePlan). There are order-many places to work at for each (batch, head).
 struct TilePlanView {
-  const std::int32_t* order;    ///< row tiles with work, longest first
+  const std::int32_t* order;    ///< row tiles with work, longest first; then those without, if any
   const std::int32_t* offsets;  ///< [row tiles + 1] into runs
   const TileRun* runs;
 };
@@ -79,6 +79,7 @@ struct HopperForwardArgs {
   ForwardArgs forward;
   TensorMap q;      ///< [batch * heads][padded_rows][width]
   TensorMap block;  ///< [batch * kv_heads * 2][key_rows][width]; rows beyond are zeros
+  std::uint32_t places;  ///< ForwardPlace, below 2^31: the blocks of the grid share them (PersistentWalk)
 };
 
 /// attend of the backward pass: either side's gradients of one block.

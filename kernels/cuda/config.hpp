@@ -4,6 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
+
+#include "kernels/base/dtype.hpp"
 
 namespace annulus::kernels::cuda {
 
@@ -25,6 +28,7 @@ struct ForwardConfig {
   static constexpr int rows = warps * 16 * row_tiles;
   static constexpr int threads = warps * 32;
   static constexpr int blocks_per_processor = width <= 128 ? 2 : 1;
+  static constexpr int polynomial_every = 0;  ///< no exp2 by polynomial
   static constexpr int shared_bytes = (rows + 2 * keys) * width * static_cast<int>(sizeof(T));
 };
 
@@ -32,6 +36,7 @@ struct ForwardConfig {
 template <class T, int width>
 struct HopperForwardConfig {
   static constexpr int consumers = 2;
+  static constexpr int row_tiles = 1;  ///< of 16 rows, in each warp
   static constexpr int keys = width == 256 ? 64 : 128;  // O takes half of the registers at width 256
   static constexpr int stages = 2;
   static constexpr int rows = consumers * 64;
@@ -40,10 +45,15 @@ struct HopperForwardConfig {
   // The launch gives every thread 168 of 65536 registers; the warpgroups then trade them.
   static constexpr int consumer_registers = 240;
   static constexpr int producer_registers = 24;
+  /// Of so many neighbouring pairs of P, the last one is 2^x by polynomial; 0: none. At width 64 the special function unit
+  /// takes as long for P as wgmma for both products; wider rows leave it time enough. By counts of instructions a warp
+  /// computes P in 448 clocks with an eighth, in 512 with none and some 470 with a quarter (docs/gpu.md); not measured.
+  static constexpr int polynomial_every = width == 64 ? 8 : 0;
+  static constexpr int polynomial_degree = std::is_same_v<T, bf16> ? 3 : 4;
   static constexpr int q_bytes = rows * width * static_cast<int>(sizeof(T));
   static constexpr int tile_bytes = keys * width * static_cast<int>(sizeof(T));
   static constexpr int barrier_bytes = 8;
-  static constexpr int shared_bytes = q_bytes + 2 * stages * tile_bytes + (1 + 4 * stages) * barrier_bytes;
+  static constexpr int shared_bytes = q_bytes + 2 * stages * tile_bytes + (2 + 4 * stages) * barrier_bytes;
 };
 
 /// A block of backward: 16 rows per warp, of the side whose gradients it keeps, meet `columns` of the other side.

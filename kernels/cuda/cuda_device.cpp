@@ -40,6 +40,14 @@ int capability(int device) {
   return major * 10 + minor;
 }
 
+int processors() {
+  int device = 0;
+  int count = 0;
+  check_cuda(cudaGetDevice(&device), "tell which one is chosen");
+  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "tell how many processors it has");
+  return count;
+}
+
 /// Code for sm_90a runs on devices of capability 9.0 and on no others.
 bool runs_hopper_kernels() {
   int device = 0;
@@ -132,9 +140,11 @@ class CudaDevice final : public Device {
 
   ForwardTiles forward_tiles(const KernelKind& kind) const override { return dispatch_.forward_tiles(kind); }
   BackwardTiles backward_tiles(const KernelKind& kind) const override { return dispatch_.backward_tiles(kind); }
-  void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) override {
+  void forward(const KernelKind& kind, std::int64_t places, const ForwardArgs& args) override {
     check_built(kind);
-    dispatch_.forward(kind, args, tensor_map, [&]<class Kernel>(const auto& own) { launch_if_built<Kernel>(blocks, own); });
+    dispatch_.forward(kind, places, args, tensor_map, [&]<class Kernel>(std::int64_t blocks, const auto& own) {
+      launch_if_built<Kernel>(blocks, own);
+    });
   }
   void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) override {
     check_built(kind);
@@ -204,7 +214,7 @@ class CudaDevice final : public Device {
   std::array<Slot, 2> slots_;
   unsigned turn_ = 0;
   LaunchClock clock_;  ///< of attention kernels
-  Dispatch dispatch_{runs_hopper_kernels()};
+  Dispatch dispatch_{runs_hopper_kernels(), processors()};
 };
 
 }  // namespace

@@ -68,8 +68,9 @@ class Device {
   /// Of the kernels that forward() and backward() launch for `kind`.
   virtual ForwardTiles forward_tiles(const KernelKind& kind) const = 0;
   virtual BackwardTiles backward_tiles(const KernelKind& kind) const = 0;
-  /// On the line of kernels. Enqueue `blocks` > 0 blocks. Throw UsageError where this build lacks the instance.
-  virtual void forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) = 0;
+  /// On the line of kernels. Enqueue `blocks` > 0 blocks, forward as many as its places need. Throw UsageError where this
+  /// build lacks the instance.
+  virtual void forward(const KernelKind& kind, std::int64_t places, const ForwardArgs& args) = 0;
   virtual void backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) = 0;
   /// One warp per row; `out` is the type of FinishArgs::out.
   virtual void finish(DType out, int width, const FinishArgs& args) = 0;

@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/cuda/instances.hpp"
+#include "kernels/cuda/launch.hpp"
 
 namespace annulus::kernels::cuda {
 
@@ -13,10 +15,10 @@ template <class Kernel>
 constexpr bool is_hopper_kernel =
     std::is_same_v<typename Kernel::Args, HopperForwardArgs> || std::is_same_v<typename Kernel::Args, HopperBackwardArgs>;
 
-/// `hopper`: the device is one, and has its kernels.
+/// `hopper`: the device is one, and has its kernels. `processors`: how many blocks it runs at a time, if one fills a processor.
 class Dispatch {
  public:
-  explicit Dispatch(bool hopper) : hopper_(hopper) {}
+  Dispatch(bool hopper, int processors) : hopper_(hopper), processors_(processors) {}
 
   bool on_hopper(const KernelKind& kind) const { return hopper_ && has_hopper_kernels(kind); }
 
@@ -34,15 +36,22 @@ class Dispatch {
     return tiles;
   }
 
-  /// Calls launch.operator()<Kernel>(its args). `map` makes tensor maps, as tensor_map (tensor_map.hpp).
+  /// Calls launch.operator()<Kernel>(blocks, its args) for `places` places. `map` makes tensor maps, as tensor_map
+  /// (tensor_map.hpp).
   template <class Map, class Launch>
-  void forward(const KernelKind& kind, const ForwardArgs& args, Map&& map, Launch&& launch) const {
-    if (!on_hopper(kind)) return with_forward_kernel(kind, [&]<class K>() { launch.template operator()<K>(args); });
+  void forward(const KernelKind& kind, std::int64_t places, const ForwardArgs& args, Map&& map, Launch&& launch) const {
+    if (!on_hopper(kind)) {
+      return with_forward_kernel(kind, [&]<class K>() { launch.template operator()<K>(places, args); });
+    }
+    check_grid(places);
     const Extents& extents = args.extents;
     with_hopper_forward_kernel(kind, [&]<class K>() {
+      const std::int64_t blocks = std::min(places, std::int64_t{processors_} * K::blocks_per_processor);
       launch.template operator()<K>(
+          blocks,
           HopperForwardArgs{args, map(args.q, kind.dtype, kind.width, extents.padded_rows, pairs(extents), K::rows),
-                            map(args.block, kind.dtype, kind.width, extents.key_rows, planes(extents), K::keys)});
+                            map(args.block, kind.dtype, kind.width, extents.key_rows, planes(extents), K::keys),
+                            static_cast<std::uint32_t>(places)});
     });
   }
   template <class Map, class Launch>
@@ -67,6 +76,7 @@ class Dispatch {
   static std::int64_t planes(const Extents& extents) { return pairs(extents) / extents.group * 2; }
 
   bool hopper_;
+  int processors_;
 };
 
 }  // namespace annulus::kernels::cuda

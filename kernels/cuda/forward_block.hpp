@@ -16,11 +16,11 @@ class ForwardBlock {
   static constexpr int keys = Config::keys;
   static constexpr int tile_bytes = keys * width * static_cast<int>(sizeof(T));
   using Tile = SharedTile<T, width>;
-  using Rows = ForwardRows<Machine, T, width, keys, row_tiles, general>;
+  using Rows = ForwardRows<Machine, T, width, Config, general>;
 
  public:
   ANNULUS_DEVICE ForwardBlock(Machine& machine, const ForwardArgs& args, ForwardPlace place)
-      : machine_(machine), args_(args), rows_(machine, args, place.pair, place.tile * Config::rows) {
+      : machine_(machine), args_(args), rows_(machine, args, place) {
     const Extents& extents = args.extents;
     q_ = static_cast<const T*>(args.q) +
          (static_cast<std::int64_t>(place.pair) * extents.padded_rows + place.tile * Config::rows) * width;
@@ -87,7 +87,8 @@ struct ForwardKernel : ForwardConfig<T, width> {
   static constexpr int row_width = width;
   template <class Machine>
   static ANNULUS_DEVICE void run(Machine& machine, const Args& args) {
-    ForwardBlock<Machine, T, width, general>(machine, args, ForwardPlace::of(machine, args)).run();
+    const auto number = static_cast<std::uint32_t>(machine.block());
+    ForwardBlock<Machine, T, width, general>(machine, args, ForwardPlace::of(machine, args, number)).run();
   }
 };
 

@@ -4,36 +4,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/cuda/exp2_polynomial.hpp"
 #include "kernels/cuda/products.hpp"
 #include "kernels/cuda/scores.hpp"
 
 namespace annulus::kernels::cuda {
 
-/// Which (batch, head) and which row tile a block of threads works on: tiles in the order of the plan, pairs within.
+/// Which (batch, head) and which row tile is worked on: tiles in the order of the plan, pairs within.
 struct ForwardPlace {
   std::int32_t pair;
   std::int32_t tile;
 
+  /// The places of a launch are numbered; there are fewer than 2^31 (check_grid).
   template <class Machine>
-  static ANNULUS_DEVICE ForwardPlace of(Machine& machine, const ForwardArgs& args) {
-    const std::int64_t pairs = static_cast<std::int64_t>(args.extents.batch) * args.extents.heads;
-    return {static_cast<std::int32_t>(machine.block() % pairs),
-            machine.load(args.plan.order + machine.block() / pairs)};
+  static ANNULUS_DEVICE ForwardPlace of(Machine& machine, const ForwardArgs& args, std::uint32_t number) {
+    const auto pairs = static_cast<std::uint32_t>(args.extents.batch) * static_cast<std::uint32_t>(args.extents.heads);
+    return {static_cast<std::int32_t>(number % pairs), machine.load(args.plan.order + number / pairs)};
   }
 };
 
-/// Warp w has rows [16 row_tiles w, 16 row_tiles (w + 1)) of the block's and meets `keys` keys at a time. `general`:
-/// scores follow the general rule (ScoreArgs).
-template <class Machine, class T, int width, int keys, int row_tiles, bool general>
+/// Warp w has rows [16 row_tiles w, 16 row_tiles (w + 1)) of the block's and meets `keys` keys at a time, both of Config.
+/// `general`: scores follow the general rule (ScoreArgs).
+template <class Machine, class T, int width, class Config, bool general>
 class ForwardRows {
+  static constexpr int keys = Config::keys;
+  static constexpr int row_tiles = Config::row_tiles;
   static constexpr bool rounds = sizeof(T) == 2;
 
  public:
   using Scores = Sums<row_tiles, keys>;
   using Factors = float[row_tiles][2];
 
-  ANNULUS_DEVICE ForwardRows(Machine& machine, const ForwardArgs& args, int pair, int first_row)
-      : machine_(machine), args_(args), pair_(pair), first_row_(first_row) {}
+  ANNULUS_DEVICE ForwardRows(Machine& machine, const ForwardArgs& args, ForwardPlace place)
+      : machine_(machine), args_(args), pair_(place.pair), first_row_(place.tile * Config::rows) {}
+
+  /// On to other rows, whose carry is to be loaded.
+  ANNULUS_DEVICE void move_to(ForwardPlace place) {
+    pair_ = place.pair;
+    first_row_ = place.tile * Config::rows;
+  }
 
   /// The running sum of p v, for who multiplies.
   ANNULUS_DEVICE Sums<row_tiles, width>& o() { return o_; }
@@ -168,15 +177,24 @@ class ForwardRows {
     }
   }
 
+  /// 2^x of the j-th pair. A NaN among the scores is in the maximum, so in all of its row, whoever computes their powers.
+  ANNULUS_DEVICE float power(int j, float x) {
+    if constexpr (Config::polynomial_every != 0) {
+      constexpr int every = Config::polynomial_every;
+      if (j % every == every - 1) return exp2_by_polynomial<Config::polynomial_degree>(machine_, x);
+    }
+    return machine_.exp2(x);
+  }
+
   ANNULUS_DEVICE void softmax_row(float (&s)[keys / 8][4], float& factor, int i, int half) {
     const float scale = general ? 1 : args_.score.exponent_scale;
     float top = minus_infinity;
     ANNULUS_UNROLL
-    for (int bit = 0; bit < keys / 4; ++bit) top = larger(top, s[bit / 2][2 * half + bit % 2]);
-    top = larger(top, machine_.shuffle_xor(top, 1));
-    top = larger(top, machine_.shuffle_xor(top, 2));
+    for (int bit = 0; bit < keys / 4; ++bit) top = machine_.larger(top, s[bit / 2][2 * half + bit % 2]);
+    top = machine_.larger(top, machine_.shuffle_xor(top, 1));
+    top = machine_.larger(top, machine_.shuffle_xor(top, 2));
     const float before = m_[i][half];
-    const float m = larger(before, top * scale);
+    const float m = machine_.larger(before, top * scale);
     const float shift = m == minus_infinity ? 0 : m;  // -inf - -inf would be NaN
     factor = machine_.exp2(before - shift);
     m_[i][half] = m;
@@ -186,8 +204,8 @@ class ForwardRows {
     for (int j = 0; j < keys / 8; ++j) {
       float& p = s[j][2 * half];
       float& q = s[j][2 * half + 1];
-      p = machine_.exp2(machine_.fma(p, scale, -shift));
-      q = machine_.exp2(machine_.fma(q, scale, -shift));
+      p = power(j, machine_.fma(p, scale, -shift));
+      q = power(j, machine_.fma(q, scale, -shift));
       l_[i][half] += p + q;
       if constexpr (rounds) {
         const Float2 rounded = machine_.template floats<T>(machine_.template pair<T>(p, q));
@@ -199,7 +217,7 @@ class ForwardRows {
   Machine& machine_;
   const ForwardArgs& args_;
   int pair_;       ///< (batch, head)
-  int first_row_;  ///< of the block
+  int first_row_;  ///< of the row tile
   Sums<row_tiles, width> o_;
   float m_[row_tiles][2];
   float l_[row_tiles][2];

@@ -2,9 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <limits>
-#include <string>
-
 #include "kernels/cuda/cuda_error.hpp"
 #include "kernels/cuda/launch.hpp"
 #include "kernels/cuda/ptx_machine.cuh"
@@ -26,10 +23,7 @@ __global__ void __launch_bounds__(Kernel::threads, Kernel::blocks_per_processor)
 
 template <class Kernel>
 void launch(std::int64_t blocks, const typename Kernel::Args& args, CUstream_st* stream) {
-  if (blocks > std::numeric_limits<std::int32_t>::max()) {
-    throw ResourceError("a launch of " + std::to_string(blocks) +
-                        " blocks (a grid has up to 2^31 - 1); try more ranks");
-  }
+  check_grid(blocks);
   check_cuda(cudaFuncSetAttribute(entry<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, Kernel::shared_bytes),
              "reserve shared memory");
   entry<Kernel><<<static_cast<unsigned>(blocks), Kernel::threads, Kernel::shared_bytes, stream>>>(args);

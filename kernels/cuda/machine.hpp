@@ -4,7 +4,7 @@
 //
 // A body is a template over its Machine and runs once per CUDA thread. What a machine offers:
 //
-//   int thread(), lane(), warp()                  place in the block; std::int64_t block(): place in the grid
+//   int thread(), lane(), warp()                  place in the block; std::int64_t block(), blocks(): place in the grid
 //   T load(const T* p); store(T* p, T x)          global memory, T of 1 to 16 bytes, p a multiple of its size
 //   T load_shared<T>(at); store_shared(at, x)     dynamic shared memory; `at` is a byte offset from its begin
 //   sync()                                        all threads of the block
@@ -17,6 +17,7 @@
 //   pair<T>(low, high)                            two floats rounded to a word of T
 //   floats<T>(word)                               and back, as Float2
 //   exp2(x), log2(x), tanh(x), fma(a, b, c)
+//   larger(a, b)                                  NaN if either is
 //
 // The machine of Hopper kernels has these, too. Barriers (mbarrier) are 8 bytes of shared memory; addresses of matrices are
 // those of the shared state space; c is float[columns / 8][4], the accumulator of one warp's 16 of 64 rows.
@@ -61,7 +62,5 @@ struct alignas(16) Float4 {
   float z;
   float w;
 };
-
-ANNULUS_DEVICE float larger(float a, float b) { return a > b ? a : b; }
 
 }  // namespace annulus::kernels::cuda

@@ -24,6 +24,7 @@ class PtxMachine {
   ANNULUS_DEVICE int lane() const { return thread() & 31; }
   ANNULUS_DEVICE int warp() const { return thread() >> 5; }
   ANNULUS_DEVICE std::int64_t block() const { return blockIdx.x; }
+  ANNULUS_DEVICE std::int64_t blocks() const { return gridDim.x; }
 
   template <class T>
   ANNULUS_DEVICE T load(const T* p) const {
@@ -115,6 +116,12 @@ class PtxMachine {
   ANNULUS_DEVICE float log2(float x) const { return ::log2f(x); }
   ANNULUS_DEVICE float tanh(float x) const { return ::tanhf(x); }
   ANNULUS_DEVICE float fma(float a, float b, float c) const { return __fmaf_rn(a, b, c); }
+  /// One instruction, where a comparison and a choice are two.
+  ANNULUS_DEVICE float larger(float a, float b) const {
+    float c;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+    return c;
+  }
 
  protected:
   template <class T>

@@ -38,7 +38,7 @@ struct FinishKernel : RowKernelConfig {
     const float rounded = attended ? machine.load(args.weight + at) : 0;
     const float sink = args.sink == nullptr ? minus_infinity : machine.load(args.sink + head) * log2_e;
 
-    const float top = larger(m, sink);
+    const float top = machine.larger(m, sink);
     const bool empty = top == minus_infinity;
     const float rescale = empty ? 0 : machine.exp2(m - top);
     const float of_sink = empty ? 0 : machine.exp2(sink - top);

@@ -19,6 +19,8 @@ class TileCursor {
     load_run(machine, plan);
   }
   ANNULUS_DEVICE bool done() const { return run_ == last_; }
+  /// Where not done: whether next() is the end.
+  ANNULUS_DEVICE bool at_last() const { return run_ + 1 == last_ && tile_ + 1 == end_; }
   ANNULUS_DEVICE int tile() const { return tile_; }
   ANNULUS_DEVICE bool masked() const { return masked_ != 0; }
   template <class Machine>

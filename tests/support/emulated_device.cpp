@@ -73,15 +73,16 @@ void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& ar
     for (std::int64_t i = 0; i < blocks; ++i) {
       const std::int64_t block = descending_ ? blocks - 1 - i : i;
       block_.run(Kernel::threads, Kernel::shared_bytes, descending_, [&](int thread) {
-        EmulatedMachine machine(block_, thread, block);
+        EmulatedMachine machine(block_, thread, block, blocks);
         Kernel::run(machine, args);
       });
     }
   });
 }
 
-void EmulatedDevice::forward(const KernelKind& kind, std::int64_t blocks, const ForwardArgs& args) {
-  dispatch_.forward(kind, args, map_of, [&]<class Kernel>(const auto& own) { launch<Kernel>(blocks, own); });
+void EmulatedDevice::forward(const KernelKind& kind, std::int64_t places, const ForwardArgs& args) {
+  dispatch_.forward(kind, places, args, map_of,
+                    [&]<class Kernel>(std::int64_t blocks, const auto& own) { launch<Kernel>(blocks, own); });
 }
 
 void EmulatedDevice::backward(const KernelKind& kind, Gradients wanted, std::int64_t blocks, const BackwardArgs& args) {

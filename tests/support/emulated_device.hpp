@@ -16,8 +16,10 @@ namespace annulus::test {
 
 class EmulatedDevice final : public kernels::cuda::Device {
  public:
+  static constexpr int few_processors = 2;  ///< so that persistent blocks have several places each
+
   /// With `hopper`, it runs those kernels where there are any.
-  explicit EmulatedDevice(bool hopper) : dispatch_(hopper) {}
+  explicit EmulatedDevice(bool hopper) : hopper_(hopper) {}
 
   void* allocate(std::int64_t bytes) override;
   void release(void* memory) noexcept override;
@@ -37,7 +39,7 @@ class EmulatedDevice final : public kernels::cuda::Device {
   kernels::cuda::BackwardTiles backward_tiles(const kernels::cuda::KernelKind& kind) const override {
     return dispatch_.backward_tiles(kind);
   }
-  void forward(const kernels::cuda::KernelKind& kind, std::int64_t blocks,
+  void forward(const kernels::cuda::KernelKind& kind, std::int64_t places,
                const kernels::cuda::ForwardArgs& args) override;
   void backward(const kernels::cuda::KernelKind& kind, kernels::cuda::Gradients wanted, std::int64_t blocks,
                 const kernels::cuda::BackwardArgs& args) override;
@@ -51,6 +53,8 @@ class EmulatedDevice final : public kernels::cuda::Device {
 
   /// Runs blocks and threads in the opposite order: nothing may change.
   void set_descending(bool descending) { descending_ = descending; }
+  /// How many it has: who works where, and nothing else.
+  void set_processors(int count) { dispatch_ = kernels::cuda::Dispatch(hopper_, count); }
   /// The line that works only when it must, if any: nothing may change, either.
   void set_late(std::optional<kernels::cuda::Line> late) { lines_.set_late(late); }
   /// Works of a line that have not begun.
@@ -72,7 +76,8 @@ class EmulatedDevice final : public kernels::cuda::Device {
   std::int64_t used_ = 0;
   EmulatedLines lines_;
   EmulatedBlock block_{memory_};
-  kernels::cuda::Dispatch dispatch_;
+  bool hopper_;
+  kernels::cuda::Dispatch dispatch_{hopper_, few_processors};
   bool descending_ = false;
 };
 

@@ -116,13 +116,14 @@ class EmulatedBlock {
 /// What one thread of a body sees.
 class EmulatedMachine {
  public:
-  EmulatedMachine(EmulatedBlock& owner, int thread, std::int64_t block)
-      : owner_(owner), thread_(thread), block_(block) {}
+  EmulatedMachine(EmulatedBlock& owner, int thread, std::int64_t block, std::int64_t blocks = 1)
+      : owner_(owner), thread_(thread), block_(block), blocks_(blocks) {}
 
   int thread() const { return thread_; }
   int lane() const { return thread_ % 32; }
   int warp() const { return thread_ / 32; }
   std::int64_t block() const { return block_; }
+  std::int64_t blocks() const { return blocks_; }
 
   template <class T>
   T load(const T* p) const {
@@ -218,6 +219,7 @@ class EmulatedMachine {
   float tanh(float x) const { return std::tanh(x); }
   /// Rounded to double between (rarely another bit): std::fma is a call, where it is not an instruction.
   float fma(float a, float b, float c) const { return static_cast<float>(static_cast<double>(a) * b + c); }
+  float larger(float a, float b) const { return a > b || std::isnan(a) ? a : b; }
 
  private:
   float exchange(const char* name, float x, int source) const;
@@ -234,6 +236,7 @@ class EmulatedMachine {
   EmulatedBlock& owner_;
   int thread_;
   std::int64_t block_;
+  std::int64_t blocks_;
 };
 
 }  // namespace annulus::test

@@ -195,6 +195,45 @@ TEST_P(Emulated, StepsAddNoError) {
   EXPECT_LE(relative_error(steps.out, want.out), 1.2 * error + 1e-6) << "one call: " << error;
 }
 
+/// Five row tiles for each of two heads that share keys, of unequal length: under plain scores with a window, two without
+/// keys in the first block; under general ones without, some of whole and masked tiles in the second.
+ContractCase rows_of_many_tiles(DType dtype, std::int64_t head_dim, bool general) {
+  ContractCase test;
+  test.dtype = dtype;
+  test.problem = {.seq_q = 520, .seq_k = 520, .heads = 2, .head_dim = head_dim, .mask = {.causal = true}};
+  if (general) test.problem.softcap = 3;
+  if (!general) test.problem.mask.left = 140;
+  test.blocks = cut_blocks(520, {130});
+  prepare(test);
+  return test;
+}
+
+/// One processor walks through all row tiles; of 100 none has two of them.
+void expect_same_bits_on_any_device(const ContractCase& test, const std::string& what) {
+  EmulatedDevice& device = emulated_device(true);
+  const OracleResult few = run_contract(emulated_table(true), test, false);
+  for (const int processors : {1, 3, 100}) {
+    device.set_processors(processors);
+    device.set_descending(processors == 3);
+    const OracleResult got = run_contract(emulated_table(true), test, false);
+    EXPECT_EQ(few.out, got.out) << what << ", " << processors << " processors";
+    EXPECT_EQ(few.lse, got.lse) << what << ", " << processors << " processors";
+  }
+  device.set_processors(EmulatedDevice::few_processors);
+  device.set_descending(false);
+}
+
+TEST(EmulatedHopper, BlocksThatStayWalkThroughAllRowTiles) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    for (const std::int64_t head_dim : {64, 128, 256}) {
+      for (const bool general : {false, true}) {
+        const std::string what = std::string(name(dtype)) + ", head_dim " + std::to_string(head_dim);
+        expect_same_bits_on_any_device(rows_of_many_tiles(dtype, head_dim, general), what + (general ? ", general" : ""));
+      }
+    }
+  }
+}
+
 TEST(EmulatedRow, RefusesHeadDimsByName) {
   for (const std::int64_t head_dim : {1, 12, 264}) {
     const kernels::BlockShape shape{.rows = 4, .head_dim = head_dim};
