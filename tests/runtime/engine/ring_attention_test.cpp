@@ -102,6 +102,26 @@ TEST(RingAttention, GroupsOfRanksObeyTheLawAndTheSmallestAndLargestHaveTheBitsOf
   }
 }
 
+TEST(RingAttention, GradientsThatComeHomeInPartsAreWhole) {
+  const int ranks = world_size();
+  for (const bool causal : {false, true}) {
+    RingCase test = small_case(ranks * 201, ranks * 201, causal);
+    test.spec.head_dim = 8;
+    test.layout.kind = LayoutKind::zigzag;
+    test.execution.backend = "reference";  // whose tiles of 64 keys cut 201 rows into four parts
+    test.execution.exchange = ExchangeKind::messages;
+    const RingResult flat = expect_law(test);
+    const auto unparted = static_cast<std::uint64_t>(3 * ranks - 2);  // blocks, sums, and a way home in one message
+    if (ranks > 1 && !causal) EXPECT_EQ(flat.backward.messages, unparted + 3);
+    test.execution.exchange = ExchangeKind::nodes;
+    for (const int size : group_sizes()) {
+      test.execution.group_size = size;
+      const RingResult grouped = expect_law(test);
+      if (size == 1) EXPECT_TRUE(same_bits(grouped, flat));
+    }
+  }
+}
+
 TEST(RingAttention, OnlyWhatIsStillSeenTravelsInCausalZigzag) {
   const int ranks = world_size();
   RingCase test = small_case(ranks * 64, ranks * 64, true);  // chunks of 32 keys: as many as a granule
