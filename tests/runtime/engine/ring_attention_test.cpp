@@ -111,13 +111,15 @@ TEST(RingAttention, GradientsThatComeHomeInPartsAreWhole) {
     test.execution.backend = "reference";  // whose tiles of 64 keys cut 201 rows into four parts
     test.execution.exchange = ExchangeKind::messages;
     const RingResult flat = expect_law(test);
-    const auto unparted = static_cast<std::uint64_t>(3 * ranks - 2);  // blocks, sums, and a way home in one message
-    if (ranks > 1 && !causal) EXPECT_EQ(flat.backward.messages, unparted + 3);
+    const auto unparted = static_cast<std::uint64_t>(2 * ranks - 1);  // blocks, sums, and a way home in one message
+    if (ranks > 1 && !causal) {
+      EXPECT_EQ(flat.backward.messages, unparted + 3);
+    }
     test.execution.exchange = ExchangeKind::nodes;
     for (const int size : group_sizes()) {
       test.execution.group_size = size;
       const RingResult grouped = expect_law(test);
-      if (size == 1) EXPECT_TRUE(same_bits(grouped, flat));
+      EXPECT_TRUE(size > 1 || same_bits(grouped, flat));
     }
   }
 }
