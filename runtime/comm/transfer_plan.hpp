@@ -28,6 +28,7 @@ using TransferRuns = std::vector<kernels::ByteRun>;
 
 /// The same pieces of bytes that lie apart: piece by piece as plan_transfer cuts their sum, so that a contiguous side
 /// matches. `runs` in the order in which they travel; empty ones are dropped.
-std::vector<TransferRuns> plan_transfer(std::span<const kernels::ByteRun> runs);
+std::vector<TransferRuns> plan_transfer(std::span<const kernels::ByteRun> runs,
+                                        std::uint64_t piece_bytes = transfer_piece_bytes);
 
 }  // namespace annulus

@@ -23,16 +23,19 @@ class EmulatedDevice final : public kernels::cuda::Device {
 
   void* allocate(std::int64_t bytes) override;
   void release(void* memory) noexcept override;
-  void* create_event() override { return new EmulatedLines::Event; }
-  void destroy_event(void* event) noexcept override { delete static_cast<EmulatedLines::Event*>(event); }
-  void record(void* event, kernels::cuda::Line line) override {
-    *static_cast<EmulatedLines::Event*>(event) = lines_.here(line);
-  }
-  void wait(kernels::cuda::Line line, void* event) override {
-    lines_.wait(line, *static_cast<EmulatedLines::Event*>(event));
-  }
+  void* allocate_pinned(std::int64_t bytes) override { return memory_.allocate(bytes); }
+  void release_pinned(void* memory) noexcept override { memory_.release(memory); }
+  void* create_event() override { return new Event; }
+  void destroy_event(void* event) noexcept override { delete static_cast<Event*>(event); }
+  void record(void* event, kernels::cuda::Line line) override { *static_cast<Event*>(event) = {lines_.here(line)}; }
+  void wait(kernels::cuda::Line line, void* event) override { lines_.wait(line, static_cast<Event*>(event)->at); }
+  /// Of a late line it is over when the host asks for the second time: who asks no more must not count on it.
+  bool passed(void* event) override;
   void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
   void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
+  void copy(kernels::cuda::Line line, void* to, const void* from, std::int64_t bytes) override;
+  void clear(kernels::cuda::Line line, void* to, std::int64_t bytes) override;
+  void add(kernels::cuda::Line line, const kernels::cuda::AddArgs& args) override;
   kernels::cuda::ForwardTiles forward_tiles(const kernels::cuda::KernelKind& kind) const override {
     return dispatch_.forward_tiles(kind);
   }
@@ -64,8 +67,12 @@ class EmulatedDevice final : public kernels::cuda::Device {
   std::int64_t used() const { return used_; }
 
  private:
+  struct Event {
+    EmulatedLines::Event at{};
+    bool asked = false;
+  };
   template <class Kernel>
-  void launch(std::int64_t blocks, const typename Kernel::Args& args);
+  void launch(std::int64_t blocks, const typename Kernel::Args& args, kernels::cuda::Line line = kernels::cuda::Line::kernels);
 
   void bury();
 

@@ -8,7 +8,7 @@
 namespace annulus::test {
 
 void EmulatedLines::set_late(std::optional<Line> late) {
-  for (const Line line : {Line::copies, Line::kernels}) finish(here(line));
+  for (const Line line : kernels::cuda::all_lines) finish(here(line));
   late_ = late;
 }
 

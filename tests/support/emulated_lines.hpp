@@ -1,4 +1,4 @@
-/// The two lines of an emulated device. One may be late: it works only when somebody waits for it, so that whoever should
+/// The lines of an emulated device. One may be late: it works only when somebody waits for it, so that whoever should
 /// have waited, and has not, finds memory as it was.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -32,6 +32,7 @@ class EmulatedLines {
   void wait(Line line, Event event);
   /// The host waits.
   void finish(Event event);
+  bool is_over(Event event) const { return queue(event.line).done >= event.place; }
   bool idle() const;
   std::int64_t pending(Line line) const { return queue(line).told - queue(line).done; }
 
@@ -44,7 +45,7 @@ class EmulatedLines {
   Queue& queue(Line line) { return queues_[static_cast<std::size_t>(line)]; }
   const Queue& queue(Line line) const { return queues_[static_cast<std::size_t>(line)]; }
 
-  std::array<Queue, 2> queues_;
+  std::array<Queue, kernels::cuda::all_lines.size()> queues_;
   std::optional<Line> late_;
 };
 
