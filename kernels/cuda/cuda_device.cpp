@@ -161,6 +161,7 @@ class CudaDevice final : public Device {
   void add(Line line, const AddArgs& args) override {
     launch<AddKernel>(ceil_div(args.quads, AddKernel::threads), args, stream(line));
   }
+  void* native_stream(Line line) override { return stream(line); }
 
   ForwardTiles forward_tiles(const KernelKind& kind) const override { return dispatch_.forward_tiles(kind); }
   BackwardTiles backward_tiles(const KernelKind& kind) const override { return dispatch_.backward_tiles(kind); }

@@ -85,6 +85,8 @@ class Device {
   virtual void copy(Line line, void* to, const void* from, std::int64_t bytes) = 0;
   virtual void clear(Line line, void* to, std::int64_t bytes) = 0;
   virtual void add(Line line, const AddArgs& args) = 0;
+  /// The line as a cudaStream_t, for libraries that enqueue there themselves.
+  virtual void* native_stream(Line line) = 0;
 
   /// Of the kernels that forward() and backward() launch for `kind`.
   virtual ForwardTiles forward_tiles(const KernelKind& kind) const = 0;

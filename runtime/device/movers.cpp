@@ -36,6 +36,7 @@ std::string_view name(MoverKind kind) {
 }
 
 MoverKind choose_mover(const Communicator& comm, std::uint64_t device_identity) {
+  if (comm.size() == 1) return MoverKind::staged;  // nothing moves
   if (on_all(comm, mpi_cuda_aware() == CudaAware::yes)) return MoverKind::cuda_aware;
   const bool shared = any_shared(comm.all_gather(device_identity));
   return on_all(comm, nccl_absence().empty() && !shared) ? MoverKind::nccl : MoverKind::staged;

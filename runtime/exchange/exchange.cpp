@@ -38,10 +38,7 @@ bool room_on_nodes(const Communicator& comm, std::uint64_t slot_bytes, std::int6
 ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups& groups, std::uint64_t slot_bytes,
                      bool has_device) {
   if (wanted == ExchangeKind::messages) return wanted;
-  if (wanted == ExchangeKind::device && !has_device) {
-    throw UsageError("--exchange device needs a backend that computes on a device (blocks stay in its memory); "
-                     "try --backend cuda, or --exchange auto");
-  }
+  check_device_exchange(wanted, has_device);
   if (has_device && (wanted == ExchangeKind::device || wanted == ExchangeKind::automatic)) return ExchangeKind::device;
   const bool one_node = groups.group_size == comm.size();
   if (wanted == ExchangeKind::shared && !one_node) {
@@ -69,6 +66,12 @@ std::optional<ExchangeKind> parse_exchange(std::string_view word) {
     if (known == word) return kind;
   }
   return std::nullopt;
+}
+
+void check_device_exchange(ExchangeKind wanted, bool has_device) {
+  if (wanted != ExchangeKind::device || has_device) return;
+  throw UsageError("--exchange device needs a backend that computes on a device (blocks stay in its memory); "
+                   "try --backend cuda, or --exchange auto");
 }
 
 std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, std::uint64_t slot_bytes,

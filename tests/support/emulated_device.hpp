@@ -19,7 +19,9 @@ class EmulatedDevice final : public kernels::cuda::Device {
   static constexpr int few_processors = 2;  ///< so that persistent blocks have several places each
 
   /// With `hopper`, it runs those kernels where there are any.
-  explicit EmulatedDevice(bool hopper) : hopper_(hopper) {}
+  explicit EmulatedDevice(bool hopper) : hopper_(hopper) {
+    for (const kernels::cuda::Line line : kernels::cuda::all_lines) streams_[static_cast<std::size_t>(line)] = {this, line};
+  }
 
   void* allocate(std::int64_t bytes) override;
   void release(void* memory) noexcept override;
@@ -36,6 +38,12 @@ class EmulatedDevice final : public kernels::cuda::Device {
   void copy(kernels::cuda::Line line, void* to, const void* from, std::int64_t bytes) override;
   void clear(kernels::cuda::Line line, void* to, std::int64_t bytes) override;
   void add(kernels::cuda::Line line, const kernels::cuda::AddArgs& args) override;
+  void* native_stream(kernels::cuda::Line line) override { return &streams_[static_cast<std::size_t>(line)]; }
+  /// Enqueues work on a line by what native_stream() returned for it.
+  static void of_stream(void* stream, EmulatedLines::Work work) {
+    const Stream& told = *static_cast<const Stream*>(stream);
+    told.device->lines_.enqueue(told.line, std::move(work));
+  }
   kernels::cuda::ForwardTiles forward_tiles(const kernels::cuda::KernelKind& kind) const override {
     return dispatch_.forward_tiles(kind);
   }
@@ -67,6 +75,10 @@ class EmulatedDevice final : public kernels::cuda::Device {
   std::int64_t used() const { return used_; }
 
  private:
+  struct Stream {
+    EmulatedDevice* device = nullptr;
+    kernels::cuda::Line line{};
+  };
   struct Event {
     EmulatedLines::Event at{};
     bool asked = false;
@@ -85,6 +97,7 @@ class EmulatedDevice final : public kernels::cuda::Device {
   EmulatedBlock block_{memory_};
   bool hopper_;
   kernels::cuda::Dispatch dispatch_{hopper_, few_processors};
+  std::array<Stream, kernels::cuda::all_lines.size()> streams_;
   bool descending_ = false;
 };
 

@@ -4,10 +4,16 @@
 
 #include <mpi.h>
 
+#include <algorithm>
+#include <array>
 #include <optional>
+#include <string>
 
+#include "kernels/base/error.hpp"
+#include "runtime/device/movers.hpp"
 #include "tests/runtime/engine/ring_case.hpp"
 #include "tests/support/emulated_cuda.hpp"
+#include "tests/support/emulated_nccl.hpp"
 
 namespace annulus::test {
 namespace {
@@ -40,9 +46,23 @@ RingResult run_by(RingCase test, ExchangeKind exchange) {
   return run_ring(MPI_COMM_WORLD, test);
 }
 
-class DeviceRing : public testing::TestWithParam<CudaAware> {
+int world_rank() {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+int world_size() {
+  int size = 0;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  return size;
+}
+
+class DeviceRing : public testing::TestWithParam<MoverKind> {
  protected:
-  void SetUp() override { emulated_cuda().aware = GetParam(); }
+  void SetUp() override {
+    emulated_cuda().aware = GetParam() == MoverKind::cuda_aware ? CudaAware::yes : CudaAware::no;
+    if (GetParam() == MoverKind::nccl) emulated_cuda().identity = static_cast<std::uint64_t>(world_rank()) + 1;
+  }
   void TearDown() override {
     emulated_cuda() = {};
     emulated_device().set_late(std::nullopt);
@@ -101,11 +121,7 @@ TEST_P(DeviceRing, AgreesWithTheOracle) {
   RingCase test = base_case(DType::bf16);
   test.layout.kind = LayoutKind::zigzag;
   test.spec.mask.causal = true;
-  int rank = 0;
-  int ranks = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-  const RingError error = judge(test, rank, ranks, run_by(test, ExchangeKind::device));
+  const RingError error = judge(test, world_rank(), world_size(), run_by(test, ExchangeKind::device));
   EXPECT_LE(error.share, 1) << error.where;
 }
 
@@ -113,11 +129,52 @@ TEST_P(DeviceRing, AutoTakesTheDeviceAndSaysHowBlocksMove) {
   RingCase test = base_case(DType::bf16);
   const RingAttention attention(MPI_COMM_WORLD, test.layout, test.spec, test.execution);
   EXPECT_EQ(attention.exchange(), ExchangeKind::device);
-  EXPECT_EQ(attention.mover(), GetParam() == CudaAware::yes ? "CUDA-aware MPI" : "staged through pinned memory");
+  EXPECT_EQ(attention.mover(), name(world_size() > 1 ? GetParam() : MoverKind::staged));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DeviceRing, testing::Values(CudaAware::no, CudaAware::yes),
-                         [](const auto& test) { return test.param == CudaAware::yes ? "CudaAware" : "Staged"; });
+constexpr std::array movers{MoverKind::staged, MoverKind::cuda_aware, MoverKind::nccl};
+constexpr std::array mover_names{"Staged", "CudaAware", "Nccl"};
+INSTANTIATE_TEST_SUITE_P(All, DeviceRing, testing::ValuesIn(movers), [](const auto& test) {
+  return mover_names[static_cast<std::size_t>(std::ranges::find(movers, test.param) - movers.begin())];
+});
+
+/// The blocks of each hop but the last are one launch, and the sums of each another, the last in parts.
+TEST(DeviceRingByNccl, StartsTheMessagesOfAHopTogether) {
+  if (world_size() == 1) GTEST_SKIP() << "nothing moves";
+  emulated_cuda().identity = static_cast<std::uint64_t>(world_rank()) + 1;
+  RingCase test = base_case(DType::bf16);
+  const std::int64_t before = emulated_nccl().launches;
+  run_by(test, ExchangeKind::device);
+  const std::int64_t hops = world_size() - 1;
+  EXPECT_GE(emulated_nccl().launches - before, 3 * hops + 1);
+  EXPECT_LE(emulated_nccl().launches - before, 3 * hops + 8);
+  emulated_cuda() = {};
+}
+
+TEST(DeviceRingByNccl, LostPeersEndTheCallWithTheCodeOfCommunication) {
+  if (world_size() == 1) GTEST_SKIP() << "nothing moves";
+  emulated_cuda().identity = static_cast<std::uint64_t>(world_rank()) + 1;
+  emulated_nccl().broken = true;
+  try {
+    run_by(base_case(DType::bf16), ExchangeKind::device);
+    ADD_FAILURE() << "not noticed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::communication);
+    EXPECT_NE(std::string(error.what()).find("NCCL failed to connect the ranks (remote error)"), std::string::npos) << error.what();
+  }
+  emulated_nccl() = {};
+  emulated_cuda() = {};
+}
+
+TEST(ChooseMover, RanksThatShareADeviceGoThroughTheHost) {
+  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
+  EXPECT_EQ(choose_mover(comm, 7), MoverKind::staged);
+  const auto own = static_cast<std::uint64_t>(comm.rank());
+  EXPECT_EQ(choose_mover(comm, own), comm.size() > 1 ? MoverKind::nccl : MoverKind::staged);
+  emulated_cuda().aware = comm.rank() == 0 ? CudaAware::unknown : CudaAware::yes;  // one who does not say so is enough
+  EXPECT_NE(choose_mover(comm, own), MoverKind::cuda_aware);
+  emulated_cuda() = {};
+}
 
 }  // namespace
 }  // namespace annulus::test
