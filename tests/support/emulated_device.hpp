@@ -68,6 +68,7 @@ class EmulatedDevice final : public kernels::cuda::Device {
   void set_processors(int count) { dispatch_ = kernels::cuda::Dispatch(hopper_, count); }
   /// The line that works only when it must, if any: nothing may change, either.
   void set_late(std::optional<kernels::cuda::Line> late) { lines_.set_late(late); }
+  void set_prompt(kernels::cuda::Line prompt) { lines_.set_prompt(prompt); }
   /// Works of a line that have not begun.
   std::int64_t pending(kernels::cuda::Line line) const { return lines_.pending(line); }
   /// Of all memory.

@@ -1,5 +1,5 @@
-/// The lines of an emulated device. One may be late: it works only when somebody waits for it, so that whoever should
-/// have waited, and has not, finds memory as it was.
+/// The lines of an emulated device. Some may be late: they work only when somebody waits for them, so that whoever
+/// should have waited, and has not, finds memory as it was.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -25,6 +25,8 @@ class EmulatedLines {
 
   /// None: everything is done when it is asked for.
   void set_late(std::optional<Line> late);
+  /// All lines are late but one, which works at once: no other line's wait does its own.
+  void set_prompt(Line prompt);
 
   void enqueue(Line line, Work work);
   Event here(Line line) const { return {line, queue(line).told}; }
@@ -46,7 +48,7 @@ class EmulatedLines {
   const Queue& queue(Line line) const { return queues_[static_cast<std::size_t>(line)]; }
 
   std::array<Queue, kernels::cuda::all_lines.size()> queues_;
-  std::optional<Line> late_;
+  std::array<bool, kernels::cuda::all_lines.size()> late_{};
 };
 
 }  // namespace annulus::test

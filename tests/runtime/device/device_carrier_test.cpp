@@ -6,6 +6,7 @@
 
 #include <array>
 #include <optional>
+#include <vector>
 
 #include "runtime/device/aware_mover.hpp"
 #include "runtime/device/staged_mover.hpp"
@@ -76,11 +77,12 @@ TEST_P(DeviceCarrierTest, BlocksAreReadWhereTheyLandWhateverComesLate) {
     for (std::int64_t at = 0; at < 2 * half; ++at) expected.push_back(value((comm_.rank() + hop) % comm_.size(), at));
   }
   const Carriers carriers = device_carriers(emulated_device(), GetParam()(comm_));
-  std::vector<std::optional<Line>> lates{std::nullopt};
-  lates.insert(lates.end(), kernels::cuda::all_lines.begin(), kernels::cuda::all_lines.end());
-  for (const std::optional<Line> late : lates) {
-    emulated_device().set_late(late);
-    EXPECT_TRUE(read_on_the_way(*carriers.blocks, comm_) == expected) << "late: " << (late ? static_cast<int>(*late) : -1);
+  EXPECT_TRUE(read_on_the_way(*carriers.blocks, comm_) == expected) << "no line late";
+  for (const Line line : kernels::cuda::all_lines) {
+    emulated_device().set_late(line);
+    EXPECT_TRUE(read_on_the_way(*carriers.blocks, comm_) == expected) << "late: line " << static_cast<int>(line);
+    emulated_device().set_prompt(line);
+    EXPECT_TRUE(read_on_the_way(*carriers.blocks, comm_) == expected) << "late but for line " << static_cast<int>(line);
     emulated_device().set_late(std::nullopt);
   }
 }

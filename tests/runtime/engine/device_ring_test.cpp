@@ -105,7 +105,7 @@ TEST_P(DeviceRing, RanksWithoutRowsTakePart) {
   }
 }
 
-/// Each line in turn works as late as events allow.
+/// Each line in turn works as late as events allow, then all others do.
 TEST_P(DeviceRing, WhatComesLateChangesNoBit) {
   RingCase test = base_case(DType::bf16);
   test.layout.kind = LayoutKind::zigzag;
@@ -114,6 +114,8 @@ TEST_P(DeviceRing, WhatComesLateChangesNoBit) {
   for (const Line late : all_lines) {
     emulated_device().set_late(late);
     EXPECT_TRUE(same_bits(expected, run_by(test, ExchangeKind::device))) << test.describe() << ", line " << static_cast<int>(late);
+    emulated_device().set_prompt(late);
+    EXPECT_TRUE(same_bits(expected, run_by(test, ExchangeKind::device))) << test.describe() << ", but line " << static_cast<int>(late);
   }
 }
 
