@@ -55,6 +55,7 @@ std::vector<std::byte> read_on_the_way(Carrier& carrier, const Communicator& com
   const std::array<ByteRun, 2> first{{{0, 300}, {300, half - 300}}};
   const std::array<ByteRun, 1> second{{{half, half}}};
   for (int hop = 0; hop < hops; ++hop) {
+    emulated_device().copy(Line::kernels, read.get() + hop * 2 * half, slots[0].get(), 2 * half);
     std::array<Journey, 4> journeys;
     carrier.together([&] {
       journeys[0] = carrier.receive(slots[1].get(), first, next, 1);
@@ -62,7 +63,6 @@ std::vector<std::byte> read_on_the_way(Carrier& carrier, const Communicator& com
       journeys[2] = carrier.send(slots[0].get(), whole, prev, 1);
       journeys[3] = carrier.send(slots[0].get(), second, prev, 1);
     });
-    emulated_device().copy(Line::kernels, read.get() + hop * 2 * half, slots[0].get(), 2 * half);
     for (Journey& journey : journeys) journey.wait();
     carrier.landed();
     std::swap(slots[0], slots[1]);
