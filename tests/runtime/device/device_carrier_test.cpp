@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <vector>
@@ -85,6 +86,33 @@ TEST_P(DeviceCarrierTest, BlocksAreReadWhereTheyLandWhateverComesLate) {
     EXPECT_TRUE(read_on_the_way(*carriers.blocks, comm_) == expected) << "late but for line " << static_cast<int>(line);
     emulated_device().set_late(std::nullopt);
   }
+}
+
+/// Kernels write the next share where the last one was, the adds being late.
+TEST_P(DeviceCarrierTest, SharesAreAddedBeforeTheNextOneIsWritten) {
+  test::EmulatedDevice& device = emulated_device();
+  const Carriers carriers = device_carriers(device, GetParam()(comm_));
+  Carrier& sums = *carriers.sums;
+  constexpr std::uint64_t bytes = 4 * sizeof(float);
+  const std::array<ByteRun, 1> all{{{0, bytes}}};
+  const std::array<Room, 2> terms{sums.allocate(bytes), sums.allocate(bytes)};
+  const Room sum = sums.allocate(bytes);
+  const Room share = sums.allocate(bytes);
+  for (const float term : {1.0F, 2.0F}) {
+    std::byte* const room = terms[term == 1.0F ? 0 : 1].get();
+    std::fill_n(reinterpret_cast<float*>(sums.view(room, bytes)), 4, term);
+    sums.push(room, bytes);
+  }
+  kernels::cuda::DeviceEvent event(device);
+  device.set_prompt(Line::kernels);
+  sums.clear(sum.get(), all);
+  for (const Room& term : terms) {
+    device.copy(Line::kernels, share.get(), term.get(), bytes);
+    event.record(Line::kernels);
+    event.hold(Line::sums_out);
+    sums.add(DType::f32, sum.get(), share.get(), all);
+  }
+  EXPECT_EQ(*reinterpret_cast<const float*>(sums.pull(sum.get(), bytes)), 3);
 }
 
 /// A journey to oneself: both ends are over before their memory goes.
