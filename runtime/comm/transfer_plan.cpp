@@ -14,6 +14,12 @@ std::vector<TransferPiece> plan_transfer(std::uint64_t bytes) {
   return pieces;
 }
 
+std::uint64_t sum_of(std::span<const kernels::ByteRun> runs) {
+  std::uint64_t bytes = 0;
+  for (const kernels::ByteRun& run : runs) bytes += run.bytes;
+  return bytes;
+}
+
 std::vector<TransferRuns> plan_transfer(std::span<const kernels::ByteRun> runs, std::uint64_t piece_bytes) {
   std::vector<TransferRuns> pieces;
   std::uint64_t room = 0;  // in the last piece

@@ -15,12 +15,6 @@ using kernels::ByteRun;
 using kernels::cuda::Device;
 using kernels::cuda::DeviceEvent;
 
-std::uint64_t sum_of(std::span<const ByteRun> runs) {
-  std::uint64_t bytes = 0;
-  for (const ByteRun& run : runs) bytes += run.bytes;
-  return bytes;
-}
-
 class AwarePassage final : public Passage {
  public:
   using Start = std::function<Transfer(std::span<const ByteRun>)>;

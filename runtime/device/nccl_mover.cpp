@@ -4,11 +4,13 @@
 
 #include <nccl.h>
 
+#include <array>
 #include <cstdio>
 #include <exception>
 #include <vector>
 
 #include "runtime/comm/agreement.hpp"
+#include "runtime/comm/transfer_plan.hpp"
 #include "runtime/comm/vigil.hpp"
 
 namespace annulus {
@@ -23,12 +25,6 @@ void check_nccl(ncclResult_t code, const char* doing) {
   if (code == ncclSuccess || code == ncclInProgress) return;
   throw Error(ExitCode::communication, "NCCL failed to " + std::string(doing) + " (" + ncclGetErrorString(code) +
                                            "); try NCCL_DEBUG=WARN to see why, or --exchange messages");
-}
-
-std::uint64_t sum_of(std::span<const ByteRun> runs) {
-  std::uint64_t bytes = 0;
-  for (const ByteRun& run : runs) bytes += run.bytes;
-  return bytes;
 }
 
 /// A communicator that never blocks: whoever waits for it looks at the clock, too.

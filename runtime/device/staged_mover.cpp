@@ -72,12 +72,6 @@ std::vector<TransferRuns> pieces_of(std::span<const kernels::ByteRun> runs, cons
   return plan_transfer(runs, static_cast<std::uint64_t>(staging.chunk_bytes));
 }
 
-std::uint64_t sum_of(std::span<const kernels::ByteRun> runs) {
-  std::uint64_t bytes = 0;
-  for (const kernels::ByteRun& run : runs) bytes += run.bytes;
-  return bytes;
-}
-
 class Departure final : public Passage {
  public:
   Departure(const Means& means, kernels::cuda::Line line, const std::byte* array, std::span<const kernels::ByteRun> runs,

@@ -113,9 +113,9 @@ TEST_P(DeviceRing, WhatComesLateChangesNoBit) {
   const RingResult expected = run_by(test, ExchangeKind::messages);
   for (const Line late : all_lines) {
     emulated_device().set_late(late);
-    EXPECT_TRUE(same_bits(expected, run_by(test, ExchangeKind::device))) << test.describe() << ", line " << static_cast<int>(late);
+    EXPECT_TRUE(same_bits(expected, run_by(test, ExchangeKind::device))) << "late: line " << static_cast<int>(late);
     emulated_device().set_prompt(late);
-    EXPECT_TRUE(same_bits(expected, run_by(test, ExchangeKind::device))) << test.describe() << ", but line " << static_cast<int>(late);
+    EXPECT_TRUE(same_bits(expected, run_by(test, ExchangeKind::device))) << "late but for line " << static_cast<int>(late);
   }
 }
 
@@ -162,7 +162,8 @@ TEST(DeviceRingByNccl, LostPeersEndTheCallWithTheCodeOfCommunication) {
     ADD_FAILURE() << "not noticed";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::communication);
-    EXPECT_NE(std::string(error.what()).find("NCCL failed to connect the ranks (remote error)"), std::string::npos) << error.what();
+    const std::string what = error.what();
+    EXPECT_NE(what.find("NCCL failed to connect the ranks (remote error)"), std::string::npos) << what;
   }
   emulated_nccl() = {};
   emulated_cuda() = {};
