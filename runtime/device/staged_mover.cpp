@@ -17,18 +17,17 @@ using kernels::cuda::DeviceEvent;
 class Chunk {
  public:
   Chunk(Device& device, std::int64_t bytes)
-      : device_(device), memory_(static_cast<std::byte*>(device.allocate_pinned(bytes))), copied(device) {}
+      : copied(device), device_(device), memory_(static_cast<std::byte*>(device.allocate_pinned(bytes))) {}
   ~Chunk() { device_.release_pinned(memory_); }
   Chunk(const Chunk&) = delete;
   Chunk& operator=(const Chunk&) = delete;
   std::byte* data() const { return memory_; }
 
+  DeviceEvent copied;
+
  private:
   Device& device_;
   std::byte* memory_;
-
- public:
-  DeviceEvent copied;
 };
 
 /// Chunks are kept. Outlives those it lends.
