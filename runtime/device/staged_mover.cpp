@@ -37,7 +37,7 @@ class ChunkPool {
   /// A copy may still be under way: nobody waits for it before the end.
   ~ChunkPool() {
     for (const auto& chunk : chunks_) {
-      while (!chunk->copied.passed()) {
+      while (!is_idle(*chunk)) {
       }
     }
   }
@@ -54,6 +54,15 @@ class ChunkPool {
   void give(Chunk& chunk) { free_.push_back(&chunk); }
 
  private:
+  /// A device that has failed copies no more.
+  static bool is_idle(const Chunk& chunk) noexcept {
+    try {
+      return chunk.copied.passed();
+    } catch (const Error&) {
+      return true;
+    }
+  }
+
   Device& device_;
   std::int64_t chunk_bytes_;
   std::vector<std::unique_ptr<Chunk>> chunks_;
