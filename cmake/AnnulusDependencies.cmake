@@ -52,6 +52,7 @@ macro(annulus_cuda_library name package version)
 endmacro()
 annulus_cuda_library(CUBLAS CuBLAS 12.0)
 annulus_cuda_library(CUDNN CuDNN 9.0)
+annulus_cuda_library(NCCL NCCL 2.14) # communicators that do not block
 
 set(ANNULUS_ALL_CUDA_KERNELS OFF)
 if(ANNULUS_CUDA_KERNELS STREQUAL "all" OR (ANNULUS_CUDA_KERNELS STREQUAL "AUTO" AND EXISTS /dev/nvidiactl))

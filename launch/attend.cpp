@@ -212,6 +212,7 @@ void Attend::compute(const AttendProblem& problem, Report& report) {
   report.threads = static_cast<int>(threads[0]);
   report.backend = ring.backend();
   report.exchange = name(ring.exchange());
+  report.mover = ring.mover();
   report.peak_rss_bytes = peak_rss_of_ranks(world_);
 }
 
@@ -257,7 +258,7 @@ std::string summary(const Report& report, const std::string& shape, const std::s
                   {"shape", shape},
                   {"ranks", fmt::format("{}, threads per rank: {}", report.ranks, report.threads)},
                   {"backend", report.backend},
-                  {"exchange", report.exchange},
+                  {"exchange", report.mover.empty() ? report.exchange : fmt::format("{}: {}", report.exchange, report.mover)},
                   {"layout", report.layout},
                   {"speed", fmt::format("{:.4f} TFLOP/s in {:.3f} s", tflops(report), report.seconds)},
                   {"memory", fmt::format("{} on the largest rank", bytes_text(static_cast<double>(peak)))}});

@@ -37,16 +37,11 @@ void add_choice_of_exchange(Options& options, AttentionOptions& target) {
       "exchange", "WORD",
       [&target](const std::string& word) {
         const auto kind = parse_exchange(word);
-        if (!kind) refuse_word("--exchange", word, "auto, shared, nodes or messages");
-        if (kind == ExchangeKind::device) {
-          throw UsageError(
-              "--exchange device is not supported yet (blocks travel in host memory, also with --backend cuda); "
-              "try auto, shared, nodes or messages");
-        }
+        if (!kind) refuse_word("--exchange", word, "auto, shared, nodes, messages or device");
         target.exchange = *kind;
       },
-      "auto|shared|nodes|messages: how blocks travel (read in place in the shared memory of one node; so within nodes, with "
-      "MPI messages between them; or with messages between all ranks)");
+      "auto|shared|nodes|messages|device: how blocks travel (read in place in the shared memory of one node; so within nodes, "
+      "with MPI messages between them; with messages between all ranks; or, with --backend cuda, from GPU to GPU)");
 }
 
 void add_choice_of_dtype(Options& options, AttentionOptions& target) {
@@ -153,7 +148,8 @@ void check_attention_options(const AttentionOptions& options) {
   }
   check_mask(options);
   // A file may hold f64 without --dtype; attend checks again with what it found.
-  (void)kernels::kernel_table(options.backend, options.dtype.value_or(DType::f32));
+  const kernels::KernelTable& table = kernels::kernel_table(options.backend, options.dtype.value_or(DType::f32));
+  check_device_exchange(options.exchange, table.device != nullptr);
 }
 
 }  // namespace annulus::launch

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "kernels/cuda/devices.hpp"
@@ -13,6 +14,8 @@
 #include "runtime/comm/agreement.hpp"
 #include "runtime/comm/cuda_aware.hpp"
 #include "runtime/comm/placement.hpp"
+#include "runtime/device/movers.hpp"
+#include "runtime/device/nccl_mover.hpp"
 #include "runtime/device/placement.hpp"
 
 namespace annulus::launch {
@@ -64,6 +67,19 @@ std::string gpu_report(const Communicator& world) {
     any = true;
   }
   return any ? table.text() : fmt::format("no GPU is found ({})\n", cuda_versions());
+}
+
+std::string mover_text(const Communicator& world) {
+  const DeviceFacts mine = own_device(world);
+  std::array<std::uint64_t, 1> all_have_one{mine.identity == 0 ? 0U : 1U};
+  world.min(all_have_one);
+  if (all_have_one[0] == 0) return "not between GPUs (a rank has none)";
+  return std::string(name(choose_mover(world, mine.identity)));
+}
+
+std::string nccl_text() {
+  const std::string absence = nccl_absence();
+  return absence.empty() ? nccl_version() : absence;
 }
 
 std::string cuda_aware_text() {

@@ -12,6 +12,12 @@ namespace annulus::launch {
 /// rank sees a GPU.
 std::string gpu_report(const Communicator& world);
 
+/// Collective. How blocks would move between the GPUs of all ranks; complete on every rank.
+std::string mover_text(const Communicator& world);
+
+/// NCCL's version, or why there is none.
+std::string nccl_text();
+
 /// "yes", "no", or that it cannot say.
 std::string cuda_aware_text();
 

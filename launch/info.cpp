@@ -93,11 +93,13 @@ ExitCode info(const Communicator& world) {
   const std::vector<NodeFacts> nodes = all_nodes(world);
   const std::string gpus = gpu_report(world);
   const std::string ring = ring_text(world);
+  const std::string mover = mover_text(world);
   if (world.rank() != 0) return ExitCode::done;
   fmt::print("{}\n{}\n{}\n{}",
              facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()},
                          {"CUDA", kernels::cuda::cuda_versions()}, {"cuBLAS", kernels::cuda::cublas_version()},
-                         {"cuDNN", kernels::cuda::cudnn_version()}, {"CUDA-aware MPI", cuda_aware_text()}, {"ring", ring}}),
+                         {"cuDNN", kernels::cuda::cudnn_version()}, {"CUDA-aware MPI", cuda_aware_text()}, {"NCCL", nccl_text()},
+                         {"ring", ring}, {"blocks on GPUs move", mover}}),
              backend_table(), node_table(nodes), gpus);
   return ExitCode::done;
 }

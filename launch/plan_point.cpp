@@ -33,6 +33,7 @@ LayoutKind chosen_layout(const PointRequest& request, const stack::ModelSpec& mo
 }
 
 forecast::StackPlan resolved(const PointRequest& request, const stack::ModelSpec& model) {
+  check_device_exchange(request.scheme.exchange, request.scores.backend == "cuda");
   forecast::StackPlan plan{.layout = {chosen_layout(request, model)},
                            .placement = request.placement,
                            .exchange = resolve_exchange(request.scheme.exchange, request.placement),

@@ -130,6 +130,7 @@ Json to_json(const Report& report) {
           {"threads", report.threads},
           {"backend", report.backend},
           {"exchange", report.exchange},
+          {"mover", report.mover.empty() ? Json() : Json(report.mover)},
           {"layout", report.layout},
           {"seq_len", report.seq_len},
           {"seconds", report.seconds},

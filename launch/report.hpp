@@ -45,6 +45,7 @@ struct Report {
   int threads = 1;  ///< of a rank, the maximum over ranks
   std::string backend;
   std::string exchange;
+  std::string mover;  ///< how blocks move between devices; empty unless exchange is "device"
   std::string layout;
   std::int64_t seq_len = 0;
   double seconds = 0;                         ///< of the work, without reading and writing files

@@ -210,6 +210,7 @@ Report Run::report() const {
   report.threads = plan_.shape.threads;
   report.backend = stack_.ring().backend();
   report.exchange = name(stack_.ring().exchange());
+  report.mover = stack_.ring().mover();
   report.layout = name(stack_.layout().kind());
   report.seq_len = plan_.model.attention.seq_q;
   report.peak_rss_bytes = peak_rss_of_ranks(world_);
@@ -258,7 +259,7 @@ void Run::print_header() const {
                                {"model", model_text(plan_.model)},
                                {"ranks x threads", fmt::format("{} x {}", world_.size(), plan_.shape.threads)},
                                {"backend", std::string(stack_.ring().backend())},
-                               {"exchange", exchange_text(plan_.model, stack_.ring().exchange())},
+                               {"exchange", exchange_text(plan_.model, stack_.ring().exchange(), stack_.ring().mover())},
                                {"layout", std::string(name(stack_.layout().kind()))},
                                {"local halo", local_halo_text(plan_.model, stack_.local_halo())},
                                {"planned memory", bytes_text(static_cast<double>(stack::total_bytes(plan_.memory))) +

@@ -55,8 +55,8 @@ std::string local_halo_text(const stack::ModelSpec& model, stack::LocalHalo halo
   return model.has(stack::LayerKind::local) ? std::string(name(halo)) : "none (no local layers)";
 }
 
-std::string exchange_text(const stack::ModelSpec& model, ExchangeKind exchange) {
-  const std::string blocks(name(exchange));
+std::string exchange_text(const stack::ModelSpec& model, ExchangeKind exchange, std::string_view mover) {
+  const std::string blocks = mover.empty() ? std::string(name(exchange)) : fmt::format("{}: {}", name(exchange), mover);
   return model.has(stack::LayerKind::local) ? blocks + " (rows of a halo: messages)" : blocks;
 }
 

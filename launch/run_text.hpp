@@ -25,7 +25,7 @@ std::string model_text(const stack::ModelSpec& model);
 /// How local layers get their halo, if there are any.
 std::string local_halo_text(const stack::ModelSpec& model, stack::LocalHalo halo);
 /// How blocks travel, and rows for local layers, if there are any.
-std::string exchange_text(const stack::ModelSpec& model, ExchangeKind exchange);
+std::string exchange_text(const stack::ModelSpec& model, ExchangeKind exchange, std::string_view mover = {});
 /// With local layers, names kind and window of each.
 std::string layers_table(const stack::ModelSpec& model, const std::vector<RunLine>& lines);
 /// What a run over the same input needs to repeat this one; `preset` may be empty.

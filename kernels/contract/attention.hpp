@@ -15,6 +15,13 @@
 
 namespace annulus::kernels {
 
+namespace cuda {
+class Device;
+}
+
+/// Where bytes lie: on the device of rows that have one, else in host memory.
+enum class Memory { host, device };
+
 /// What one rank computes in one call; the shapes of its queries and the rule of the scores.
 ///   s = softmax_scale * q.k ;  if softcap > 0: s = softcap * tanh(s / softcap) ;  s = s - alibi_slopes[h] * |i - j|
 /// Query head h reads kv head h / (heads / kv_heads). Spans must outlive the pass.
@@ -41,11 +48,13 @@ struct BlockShape {
   DType dtype = DType::f32;
 };
 
-/// A packed block in hand. `packed` is aligned to 64 bytes and holds packed_bytes(shape, direction).
+/// A packed block in hand. `packed` is aligned to 64 bytes and holds packed_bytes(shape, direction). Memory::device is for
+/// rows with a device alone: their kernels (Line::kernels) read it there, after attend() has returned.
 struct Block {
   BlockShape shape;
   const std::byte* packed = nullptr;
   std::span<const std::int64_t> positions;  ///< [rows]; read only with ALiBi
+  Memory memory = Memory::host;             ///< of `packed`, and of the gradients of this block
 };
 
 /// Key rows begin, begin + step, ... below end of a block; empty if begin >= end.
@@ -126,7 +135,8 @@ class BackwardPass {
  public:
   virtual ~BackwardPass() = default;
   /// Local. Writes (does not add) this rank's share of the block's dK and dV to `gradient`, an array of
-  /// gradient_elements(shape) in gradient_dtype(dtype), aligned to 64 bytes.
+  /// gradient_elements(shape) in gradient_dtype(dtype), aligned to 64 bytes. On a device it is written for what
+  /// Line::sums_out is told from then on.
   void attend(const Block& block, const VisibleRows& visible, std::byte* gradient, const Progress& progress) {
     attend_part(block, visible, {0, block.shape.rows}, gradient, progress);
   }
@@ -175,6 +185,8 @@ struct KernelTable {
   /// Of a row whose kernels run on a device: the seconds that attending has taken there since the last call, and waits for
   /// what is under way. Null: they run on the calling thread and its workers.
   double (*take_device_seconds)() = nullptr;
+  /// The device that the passes run on; null for rows that compute in host memory.
+  cuda::Device& (*device)() = nullptr;
 
   /// Bytes of a packed block, checked. Zero for zero rows.
   std::uint64_t packed_bytes(const BlockShape& shape, Direction direction) const {

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/contract/row_array.hpp"
 
-#include <algorithm>
 #include <cstring>
 
 namespace annulus::kernels {
@@ -26,19 +25,9 @@ std::vector<ByteRun> RowArray::runs(std::int64_t rows, std::int64_t begin, std::
 }
 
 void copy_runs(std::byte* to, std::span<const ByteRun> to_runs, const std::byte* from, std::span<const ByteRun> from_runs) {
-  ByteRun source;
-  for (ByteRun target : to_runs) {
-    while (target.bytes > 0) {
-      while (source.bytes == 0) {
-        source = from_runs.front();
-        from_runs = from_runs.subspan(1);
-      }
-      const std::uint64_t bytes = std::min(source.bytes, target.bytes);
-      std::memcpy(to + target.offset, from + source.offset, bytes);
-      source = {source.offset + bytes, source.bytes - bytes};
-      target = {target.offset + bytes, target.bytes - bytes};
-    }
-  }
+  each_common_run(to_runs, from_runs, [&](const ByteRun& target, std::uint64_t source) {
+    std::memcpy(to + target.offset, from + source, target.bytes);
+  });
 }
 
 }  // namespace annulus::kernels

@@ -35,6 +35,25 @@ struct RowArray {
   std::vector<ByteRun> runs(std::int64_t rows, std::int64_t begin, std::int64_t end) const;
 };
 
+/// Calls visit(to, from) for bytes that lie together on both sides, in order: a run of the one, its offset in the other.
+/// Both have as many bytes, whatever their runs.
+template <class Visit>
+void each_common_run(std::span<const ByteRun> to_runs, std::span<const ByteRun> from_runs, Visit&& visit) {
+  ByteRun source;
+  for (ByteRun target : to_runs) {
+    while (target.bytes > 0) {
+      while (source.bytes == 0) {
+        source = from_runs.front();
+        from_runs = from_runs.subspan(1);
+      }
+      const std::uint64_t bytes = source.bytes < target.bytes ? source.bytes : target.bytes;
+      visit(ByteRun{target.offset, bytes}, source.offset);
+      source = {source.offset + bytes, source.bytes - bytes};
+      target = {target.offset + bytes, target.bytes - bytes};
+    }
+  }
+}
+
 /// Copies bytes that lie apart to bytes that lie apart elsewhere, in order: as many, whatever their runs.
 void copy_runs(std::byte* to, std::span<const ByteRun> to_runs, const std::byte* from, std::span<const ByteRun> from_runs);
 

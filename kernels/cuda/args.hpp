@@ -131,4 +131,11 @@ struct DeltaArgs {
   std::int64_t rows;  ///< batch * heads * padded_rows
 };
 
+/// sum += term, element by element; both aligned to 16 bytes.
+struct AddArgs {
+  float* sum;
+  const float* term;
+  std::int64_t quads;  ///< elements / 4
+};
+
 }  // namespace annulus::kernels::cuda

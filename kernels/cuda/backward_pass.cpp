@@ -33,21 +33,20 @@ class CudaBackward final : public BackwardPass {
   }
 
   /// The first part has the kernels sum all of them; each is fetched for itself, while those before it are on their way.
+  /// Sums of a block on the device stay there.
   void attend_part(const Block& block, const VisibleRows& visible, RowSpan part, std::byte* gradient,
                    const Progress& progress) override {
     const bool is_empty = state_.rows() == 0 || block_elements(block.shape) == 0;
+    const bool on_device = block.memory == Memory::device;
     if (part.begin == 0 && !is_empty) {
+      if (!on_device) gradient_.reserve(block_elements(block.shape));
+      sums_ = on_device ? reinterpret_cast<float*>(gradient) : gradient_.data();
       launch(block, visible, progress);
-      summed_.hold(Line::copies);
+      summed_.hold(on_device ? Line::sums_out : Line::copies);
     }
-    const auto* const sums = reinterpret_cast<const std::byte*>(gradient_.data());
-    for (const ByteRun& run : gradient_rows(block.shape).runs(block.shape.rows, part.begin, part.end)) {
-      if (is_empty) {
-        std::memset(gradient + run.offset, 0, run.bytes);
-      } else {
-        state_.device().download(gradient + run.offset, sums + run.offset, static_cast<std::int64_t>(run.bytes), progress);
-      }
-    }
+    const std::vector<ByteRun> rows = gradient_rows(block.shape).runs(block.shape.rows, part.begin, part.end);
+    if (!on_device) bring_home(rows, is_empty, gradient, progress);
+    if (on_device && is_empty) clear(rows, gradient);
     if (progress) progress();  // at least once, however small the block
   }
 
@@ -66,6 +65,23 @@ class CudaBackward final : public BackwardPass {
   }
 
  private:
+  void bring_home(std::span<const ByteRun> rows, bool zeros, std::byte* gradient, const Progress& progress) {
+    const auto* const sums = reinterpret_cast<const std::byte*>(sums_);
+    for (const ByteRun& run : rows) {
+      if (zeros) {
+        std::memset(gradient + run.offset, 0, run.bytes);
+      } else {
+        state_.device().download(gradient + run.offset, sums + run.offset, static_cast<std::int64_t>(run.bytes), progress);
+      }
+    }
+  }
+
+  void clear(std::span<const ByteRun> rows, std::byte* gradient) {
+    for (const ByteRun& run : rows) {
+      state_.device().clear(Line::sums_out, gradient + run.offset, static_cast<std::int64_t>(run.bytes));
+    }
+  }
+
   void upload_lse() {
     const Problem& problem = state_.problem();
     const Buffer<float> staged = state_.host<float>(state_.rows());
@@ -100,7 +116,6 @@ class CudaBackward final : public BackwardPass {
     state_.upload_block(block, visible, queries.any_masked() || keys.any_masked(), progress);
     state_.room().query_plan.upload(queries, progress);
     state_.room().key_plan.upload(keys, progress);
-    gradient_.reserve(block_elements(block.shape));
     state_.begin_kernels();
     sum_keys(block, visible);
     if (state_.room().query_plan.tiles() > 0) sum_queries(block, visible);
@@ -133,9 +148,9 @@ class CudaBackward final : public BackwardPass {
             .dout = dout_.data(),
             .lse = lse_.data(),
             .delta = delta_.data(),
-            .block = state_.room().block.data(),
+            .block = state_.room().packed,
             .dq = dq_.data(),
-            .gradient = gradient_.data(),
+            .gradient = sums_,
             .fresh = attended_ ? 0 : 1};
   }
 
@@ -176,7 +191,8 @@ class CudaBackward final : public BackwardPass {
   DeviceArray<float> dq_;  ///< lacks softmax_scale
   DeviceArray<float> lse_;
   DeviceArray<float> delta_;
-  DeviceArray<float> gradient_;
+  DeviceArray<float> gradient_;  ///< of a block in host memory
+  float* sums_ = nullptr;        ///< dK and dV of the block in hand, there or where the exchange wants them
   DeviceEvent summed_;  ///< dK and dV of a block
   BackwardTiles tiles_;
   bool attended_ = false;

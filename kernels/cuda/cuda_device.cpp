@@ -80,16 +80,25 @@ class CudaDevice final : public Device {
     if (code == cudaErrorMemoryAllocation) refuse(bytes);
     check_cuda(code, "allocate memory");
     record(allocated_, Line::copies);
-    wait(Line::kernels, allocated_);
+    for (const Line line : all_lines) wait(line, allocated_);
     return memory;
   }
 
   /// Runs in destructors, so a failure shows at the next call.
   void release(void* memory) noexcept override {
-    static_cast<void>(cudaEventRecord(static_cast<cudaEvent_t>(allocated_), stream(Line::copies)));
-    static_cast<void>(cudaStreamWaitEvent(stream(Line::kernels), static_cast<cudaEvent_t>(allocated_), 0));
+    for (const Line line : all_lines) {
+      static_cast<void>(cudaEventRecord(static_cast<cudaEvent_t>(allocated_), stream(line)));
+      static_cast<void>(cudaStreamWaitEvent(stream(Line::kernels), static_cast<cudaEvent_t>(allocated_), 0));
+    }
     static_cast<void>(cudaFreeAsync(memory, stream(Line::kernels)));
   }
+
+  void* allocate_pinned(std::int64_t bytes) override {
+    void* memory = nullptr;
+    check_cuda(cudaMallocHost(&memory, static_cast<std::size_t>(bytes)), "allocate pinned memory");
+    return memory;
+  }
+  void release_pinned(void* memory) noexcept override { static_cast<void>(cudaFreeHost(memory)); }
 
   void* create_event() override {
     cudaEvent_t event = nullptr;
@@ -105,6 +114,11 @@ class CudaDevice final : public Device {
   void wait(Line line, void* event) override {
     check_cuda(cudaStreamWaitEvent(stream(line), static_cast<cudaEvent_t>(event), 0), "wait for an event");
   }
+  bool passed(void* event) override {
+    const cudaError_t code = cudaEventQuery(static_cast<cudaEvent_t>(event));
+    if (code != cudaErrorNotReady) check_cuda(code, "compute");
+    return code == cudaSuccess;
+  }
 
   void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override {
     for (std::int64_t done = 0; done < bytes; done += slot_bytes) {
@@ -112,7 +126,7 @@ class CudaDevice final : public Device {
       Slot& slot = next_slot();
       drain(slot, progress);
       std::memcpy(slot.memory, static_cast<const std::byte*>(from) + done, count);
-      copy(static_cast<std::byte*>(to) + done, slot.memory, count, cudaMemcpyHostToDevice, slot);
+      copy_through(slot, static_cast<std::byte*>(to) + done, slot.memory, count, cudaMemcpyHostToDevice);
     }
   }
 
@@ -129,7 +143,7 @@ class CudaDevice final : public Device {
         slot = &next_slot();
         drain(*slot, progress);
         const auto* const source = static_cast<const std::byte*>(from) + piece * slot_bytes;
-        copy(slot->memory, source, size(piece), cudaMemcpyDeviceToHost, *slot);
+        copy_through(*slot, slot->memory, source, size(piece), cudaMemcpyDeviceToHost);
       }
       if (piece == 0) continue;
       Slot& landed = *slot_of[static_cast<std::size_t>((piece - 1) % 2)];
@@ -137,6 +151,17 @@ class CudaDevice final : public Device {
       std::memcpy(static_cast<std::byte*>(to) + (piece - 1) * slot_bytes, landed.memory, size(piece - 1));
     }
   }
+
+  void copy(Line line, void* to, const void* from, std::int64_t bytes) override {
+    check_cuda(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, stream(line)), "copy");
+  }
+  void clear(Line line, void* to, std::int64_t bytes) override {
+    check_cuda(cudaMemsetAsync(to, 0, static_cast<std::size_t>(bytes), stream(line)), "clear memory");
+  }
+  void add(Line line, const AddArgs& args) override {
+    launch<AddKernel>(ceil_div(args.quads, AddKernel::threads), args, stream(line));
+  }
+  void* native_stream(Line line) override { return stream(line); }
 
   ForwardTiles forward_tiles(const KernelKind& kind) const override { return dispatch_.forward_tiles(kind); }
   BackwardTiles backward_tiles(const KernelKind& kind) const override { return dispatch_.backward_tiles(kind); }
@@ -191,7 +216,7 @@ class CudaDevice final : public Device {
     turn_ ^= 1U;
     return slots_[turn_];
   }
-  void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind direction, const Slot& slot) {
+  void copy_through(const Slot& slot, void* to, const void* from, std::size_t bytes, cudaMemcpyKind direction) {
     check_cuda(cudaMemcpyAsync(to, from, bytes, direction, stream(Line::copies)), "copy");
     check_cuda(cudaEventRecord(slot.passed, stream(Line::copies)), "record an event");
   }
@@ -209,7 +234,7 @@ class CudaDevice final : public Device {
     }
   }
 
-  std::array<cudaStream_t, 2> streams_{};  ///< by Line
+  std::array<cudaStream_t, all_lines.size()> streams_{};  ///< by Line
   void* allocated_ = nullptr;              ///< orders memory between the lines
   std::array<Slot, 2> slots_;
   unsigned turn_ = 0;

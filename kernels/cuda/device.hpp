@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <span>
 #include <utility>
@@ -35,8 +36,17 @@ struct BackwardTiles {
   bool one_sum;  ///< dK and dV are two launches
 };
 
-/// A device works along two lines: each keeps its own order, and neither knows of the other but through events.
-enum class Line { copies, kernels };
+/// A device works along lines: each keeps its own order, and none knows of another but through events.
+enum class Line {
+  copies,      ///< uploads and downloads of a pass
+  kernels,
+  blocks_in,   ///< blocks that come from other ranks
+  blocks_out,  ///< blocks that leave
+  sums_in,     ///< sums of gradients that come from other ranks
+  sums_out     ///< adds to them, and their departure
+};
+inline constexpr std::array all_lines{Line::copies,     Line::kernels, Line::blocks_in,
+                                      Line::blocks_out, Line::sums_in, Line::sums_out};
 
 /// Throws ResourceError: the device has no `bytes` left.
 [[noreturn]] void refuse_memory(std::int64_t bytes, std::uint64_t free, std::uint64_t total);
@@ -45,11 +55,15 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  /// Not null; aligned to 256 bytes; both lines may use it from here on. Throws ResourceError with the bytes asked for,
+  /// Not null; aligned to 256 bytes; all lines may use it from here on. Throws ResourceError with the bytes asked for,
   /// free and in all.
   virtual void* allocate(std::int64_t bytes) = 0;
-  /// What both lines have been told so far may still use it.
+  /// What the lines have been told so far may still use it.
   virtual void release(void* memory) noexcept = 0;
+  /// Host memory that copy() takes. Throws ResourceError or CudaError.
+  virtual void* allocate_pinned(std::int64_t bytes) = 0;
+  /// No copy may be on its way from or to it.
+  virtual void release_pinned(void* memory) noexcept = 0;
 
   /// Of DeviceEvent.
   virtual void* create_event() = 0;
@@ -58,12 +72,21 @@ class Device {
   virtual void record(void* event, Line line) = 0;
   /// What `line` is told from here on begins when the event, as recorded last, is over; at once if it never was.
   virtual void wait(Line line, void* event) = 0;
+  /// True if the event, as recorded last, is over, or never was recorded. Does not block.
+  virtual bool passed(void* event) = 0;
 
   /// On the line of copies. `from` has been read when this returns; the copy itself may still be on its way. Calls
   /// `progress` while it waits.
   virtual void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) = 0;
   /// On the line of copies. `to` has been written when this returns.
   virtual void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) = 0;
+
+  /// Enqueued on `line`. Each side is memory of the device, or pinned.
+  virtual void copy(Line line, void* to, const void* from, std::int64_t bytes) = 0;
+  virtual void clear(Line line, void* to, std::int64_t bytes) = 0;
+  virtual void add(Line line, const AddArgs& args) = 0;
+  /// The line as a cudaStream_t, for libraries that enqueue there themselves.
+  virtual void* native_stream(Line line) = 0;
 
   /// Of the kernels that forward() and backward() launch for `kind`.
   virtual ForwardTiles forward_tiles(const KernelKind& kind) const = 0;
@@ -87,6 +110,7 @@ class DeviceEvent {
 
   void record(Line line) { device_.record(event_, line); }
   void hold(Line line) const { device_.wait(line, event_); }
+  bool passed() const { return device_.passed(event_); }
 
  private:
   Device& device_;

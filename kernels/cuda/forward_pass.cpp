@@ -53,7 +53,7 @@ class CudaForward final : public ForwardPass {
                            .mask = state_.mask(visible),
                            .score = state_.score(),
                            .q = q_.data(),
-                           .block = state_.room().block.data(),
+                           .block = state_.room().packed,
                            .o = o_.data(),
                            .m = m_.data(),
                            .l = l_.data(),

@@ -69,7 +69,11 @@ void PassState::upload_block(const Block& block, const VisibleRows& visible, boo
   const std::uint64_t bytes = packed_bytes(block.shape, Direction::forward);
   turn_ ^= 1U;
   room().read.hold(Line::copies);
-  room().block.upload({block.packed, static_cast<std::size_t>(bytes)}, progress);
+  room().packed = block.packed;
+  if (block.memory == Memory::host) {
+    room().block.upload({block.packed, static_cast<std::size_t>(bytes)}, progress);
+    room().packed = room().block.data();
+  }
   if (!problem_.alibi_slopes.empty()) room().key_positions.upload(block.positions, progress);
   if (masked) upload_spans(visible, progress);
 }

@@ -34,7 +34,8 @@ struct BlockRoom {
   explicit BlockRoom(Device& device)
       : block(device), spans(device), key_positions(device), query_plan(device), key_plan(device), filled(device), read(device) {}
 
-  DeviceArray<std::byte> block;
+  DeviceArray<std::byte> block;        ///< of a block in host memory
+  const std::byte* packed = nullptr;   ///< the block, here or where the exchange has it
   DeviceArray<KeySpan> spans;
   DeviceArray<std::int64_t> key_positions;
   DevicePlan query_plan;
@@ -68,8 +69,8 @@ class PassState {
   void show_uploads() { order(Line::copies, Line::kernels); }
   void show_results() { order(Line::kernels, Line::copies); }
 
-  /// Puts a block's keys, values, positions and spans on the device, into the other room, once kernels have read what was
-  /// there. `masked`: some pair has to be checked.
+  /// Puts a block's keys and values (unless they are there), positions and spans on the device, into the other room, once
+  /// kernels have read what was there. `masked`: some pair has to be checked.
   void upload_block(const Block& block, const VisibleRows& visible, bool masked, const Progress& progress);
   /// The room of the last upload.
   BlockRoom& room() { return rooms_[turn_]; }

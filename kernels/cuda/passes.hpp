@@ -29,7 +29,8 @@ KernelTable device_row(std::string_view name, std::string_view unavailable) {
                          Resources resources) { return make_backward(find_device(), problem, inputs, resources); },
           .gradient_rows = cuda::gradient_rows,
           .key_tile = [](std::int64_t) -> std::int64_t { return 1; },
-          .unpack_gradient = cuda::unpack_gradient};
+          .unpack_gradient = cuda::unpack_gradient,
+          .device = find_device};
 }
 
 }  // namespace annulus::kernels::cuda

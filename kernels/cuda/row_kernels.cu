@@ -19,4 +19,6 @@ ANNULUS_ALL_WIDTHS(bf16)
 ANNULUS_ALL_WIDTHS(f16)
 ANNULUS_ALL_WIDTHS(float)
 
+template void launch<AddKernel>(std::int64_t, const AddArgs&, CUstream_st*);
+
 }  // namespace annulus::kernels::cuda

@@ -1,4 +1,4 @@
-/// What happens row by row: the end of forward and the start of backward. One warp per row.
+/// What happens row by row, one warp per row: the end of forward and the start of backward; and the sum of gradients.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -94,6 +94,20 @@ struct DeltaKernel : RowKernelConfig {
     } else {
       return machine.template floats<T>(machine.load(reinterpret_cast<const std::uint32_t*>(p)));
     }
+  }
+};
+
+/// sum += term, of two arrays of f32: one thread per four elements.
+struct AddKernel : RowKernelConfig {
+  using Args = AddArgs;
+  template <class Machine>
+  static ANNULUS_DEVICE void run(Machine& machine, const Args& args) {
+    const std::int64_t quad = machine.block() * threads + machine.thread();
+    if (quad >= args.quads) return;
+    Float4* const sum = reinterpret_cast<Float4*>(args.sum) + quad;
+    const Float4 a = machine.load(static_cast<const Float4*>(sum));
+    const Float4 b = machine.load(reinterpret_cast<const Float4*>(args.term) + quad);
+    machine.store(sum, Float4{a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w});
   }
 };
 

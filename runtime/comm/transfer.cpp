@@ -47,12 +47,6 @@ class Piece {
   MPI_Datatype runs_ = MPI_DATATYPE_NULL;
 };
 
-std::uint64_t sum_of(std::span<const kernels::ByteRun> runs) {
-  std::uint64_t bytes = 0;
-  for (const kernels::ByteRun& run : runs) bytes += run.bytes;
-  return bytes;
-}
-
 }  // namespace
 
 template <class Start>

@@ -14,14 +14,20 @@ std::vector<TransferPiece> plan_transfer(std::uint64_t bytes) {
   return pieces;
 }
 
-std::vector<TransferRuns> plan_transfer(std::span<const kernels::ByteRun> runs) {
+std::uint64_t sum_of(std::span<const kernels::ByteRun> runs) {
+  std::uint64_t bytes = 0;
+  for (const kernels::ByteRun& run : runs) bytes += run.bytes;
+  return bytes;
+}
+
+std::vector<TransferRuns> plan_transfer(std::span<const kernels::ByteRun> runs, std::uint64_t piece_bytes) {
   std::vector<TransferRuns> pieces;
   std::uint64_t room = 0;  // in the last piece
   for (kernels::ByteRun run : runs) {
     while (run.bytes > 0) {
       if (room == 0) {
         pieces.emplace_back();
-        room = transfer_piece_bytes;
+        room = piece_bytes;
       }
       const std::uint64_t bytes = std::min(room, run.bytes);
       pieces.back().push_back({run.offset, bytes});

@@ -26,8 +26,12 @@ std::vector<TransferPiece> plan_transfer(std::uint64_t bytes);
 /// Some of the bytes of an array, in order: the runs of one MPI message. Each fits an int, and so does their sum.
 using TransferRuns = std::vector<kernels::ByteRun>;
 
+/// Bytes of them all.
+std::uint64_t sum_of(std::span<const kernels::ByteRun> runs);
+
 /// The same pieces of bytes that lie apart: piece by piece as plan_transfer cuts their sum, so that a contiguous side
 /// matches. `runs` in the order in which they travel; empty ones are dropped.
-std::vector<TransferRuns> plan_transfer(std::span<const kernels::ByteRun> runs);
+std::vector<TransferRuns> plan_transfer(std::span<const kernels::ByteRun> runs,
+                                        std::uint64_t piece_bytes = transfer_piece_bytes);
 
 }  // namespace annulus

@@ -107,6 +107,11 @@ void Vigil::give_up() const {
   Session::abort(ExitCode::communication);
 }
 
+void await(const Communicator& comm, const Awaited& awaited, const std::function<bool()>& done) {
+  Vigil vigil(comm.raw(), awaited);
+  while (!done()) vigil.keep();
+}
+
 void await_all(std::span<MPI_Request> requests, MPI_Status* statuses, MPI_Comm comm, const Awaited& awaited) {
   Vigil vigil(comm, awaited);
   const auto count = static_cast<int>(requests.size());

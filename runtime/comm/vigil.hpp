@@ -12,6 +12,8 @@
 
 namespace annulus {
 
+class Communicator;
+
 inline constexpr double default_comm_timeout = 300;  ///< seconds
 inline constexpr double longest_comm_timeout = 1e9;
 
@@ -54,6 +56,9 @@ class Vigil {
   std::chrono::steady_clock::time_point heard_{};
   std::chrono::steady_clock::time_point listened_{};
 };
+
+/// Waits until done(), which moves on what is awaited; its first call may find it over.
+void await(const Communicator& comm, const Awaited& awaited, const std::function<bool()>& done);
 
 /// Waits until all `requests` are complete. Throws MpiError.
 void await_all(std::span<MPI_Request> requests, MPI_Status* statuses, MPI_Comm comm, const Awaited& awaited);

@@ -164,6 +164,9 @@ std::uint64_t ring_bytes(const AttentionPlan& plan, const kernels::KernelTable& 
   const bool one_group = exchange == ExchangeKind::shared || plan.ring().size == 1;
   const std::int64_t slots = one_group ? 1 : 2;
   const kernels::RowArray packed = table.packed_rows(block, direction);
+  if (exchange == ExchangeKind::device) {  // what the host sees of the own block and of its sum
+    return packed.bytes(block.rows) + (direction == kernels::Direction::forward ? 0 : table.gradient_rows(block).bytes(block.rows));
+  }
   const std::uint64_t blocks = checked_product({slots, static_cast<std::int64_t>(packed.bytes(block.rows))});
   if (direction == kernels::Direction::forward) return blocks;
   const kernels::RowArray gradient = table.gradient_rows(block);
@@ -202,14 +205,21 @@ std::uint64_t slot_bytes(const AttentionPlan& plan, const kernels::KernelTable& 
   return checked_sum({packed, table.gradient_rows(block).bytes(block.rows)});
 }
 
-std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table) {
+std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table,
+                           ExchangeKind exchange) {
   if (table.device_bytes == nullptr) return 0;
   const AttentionPlan plan(spec, layout, {0, ranks});
   kernels::BlockShape block = plan.block_shape(0);
   kernels::Problem problem = plan.problem({});
   block.rows = plan.k_layout().max_rows();
   problem.q_rows = plan.q_layout().max_rows();
-  return table.device_bytes(problem, block);
+  const std::uint64_t pass = table.device_bytes(problem, block);  // of it two blocks, which the exchange may have, and a share
+  if (exchange != ExchangeKind::device || ranks == 1) return pass;
+  const kernels::RowArray gradient = table.gradient_rows(block);
+  const std::int64_t left = most_rows_left_behind(
+      plan.mask(), plan.q_layout(), plan.k_layout(), table.packed_rows(block, kernels::Direction::backward).granule);
+  return checked_sum(
+      {pass, checked_product({2, static_cast<std::int64_t>(gradient.bytes(block.rows))}), gradient.bytes(left)});
 }
 
 }  // namespace annulus

@@ -98,6 +98,7 @@ class AttentionPlan {
 std::uint64_t slot_bytes(const AttentionPlan& plan, const kernels::KernelTable& table);
 
 /// Bytes that a rank of `table` takes on its device; 0 for rows that compute in host memory.
-std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table);
+std::uint64_t device_bytes(const AttentionSpec& spec, LayoutSpec layout, int ranks, const kernels::KernelTable& table,
+                           ExchangeKind exchange);
 
 }  // namespace annulus

@@ -13,7 +13,9 @@
 #include "runtime/engine/call_check.hpp"
 #include "runtime/engine/halo_attention.hpp"
 #include "runtime/engine/settings_hash.hpp"
+#include "runtime/device/device_carrier.hpp"
 #include "runtime/device/host_copies.hpp"
+#include "runtime/device/movers.hpp"
 #include "runtime/device/placement.hpp"
 #include "runtime/exchange/exchange.hpp"
 
@@ -24,6 +26,7 @@ using kernels::Direction;
 struct RingAttention::Impl {
   Impl(Communicator ranks, LayoutSpec layout, AttentionSpec spec, Execution how);
 
+  void make_ring(LayoutSpec layout);
   template <class Call>
   void begin(Direction direction, const Call& call);
   template <class Work>
@@ -52,6 +55,7 @@ struct RingAttention::Impl {
   std::unique_ptr<AttentionPlan> plan;          ///< made once the ranks agree
   const kernels::KernelTable* table = nullptr;  ///< the backend
   ExchangeKind exchange_kind = ExchangeKind::automatic;
+  std::optional<MoverKind> mover;  ///< of exchange device
   std::unique_ptr<Exchange> exchange;
   std::unique_ptr<Workers> workers;
   BufferPool memory;  ///< of passes: kept from call to call
@@ -90,13 +94,26 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
                        "try MPI_Init_thread with MPI_THREAD_FUNNELED, or 1 thread");
     }
   });
-  const AttentionSpec& agreed = plan->spec();
-  if (table->device_bytes != nullptr) {
-    check_device_room(comm, place_on_device(comm), device_bytes(agreed, layout, ring.size, *table));
-  }
-  exchange = make_exchange(execution.exchange, comm, slot_bytes(*plan, *table), &exchange_kind, execution.group_size);
+  make_ring(layout);
   ring = exchange->ring();
   if (plan->halo()) halo.emplace(comm, *plan, *table, resources(), execution.timeline);
+}
+
+/// Collective. The exchange, of blocks on a device where the backend has one.
+void RingAttention::Impl::make_ring(LayoutSpec layout) {
+  DevicePlacement place;
+  std::function<Carriers()> device;
+  if (table->device != nullptr) {
+    place = place_on_device(comm);
+    device = [&] {
+      mover = choose_mover(comm, place.identity);
+      return device_carriers(table->device(), make_mover(*mover, table->device(), comm));
+    };
+  }
+  exchange =
+      make_exchange(execution.exchange, comm, slot_bytes(*plan, *table), &exchange_kind, execution.group_size, device);
+  if (table->device == nullptr) return;
+  check_device_room(comm, place, device_bytes(plan->spec(), layout, ring.size, *table, exchange_kind));
 }
 
 /// Collective. Opens a call: the ranks agree that all make the same one, with valid arguments, and have room for it.
@@ -144,7 +161,7 @@ void RingAttention::Impl::rotate(Attend&& attend) {
       const kernels::BlockShape shape = plan->block_of(exchange->rows(step));
       std::vector<std::int64_t> positions = plan->key_positions(owner);
       if (!positions.empty()) positions.resize(static_cast<std::size_t>(shape.rows));
-      attend(step, kernels::Block{shape, exchange->block(step), positions}, mask);
+      attend(step, kernels::Block{shape, exchange->block(step), positions, exchange->memory()}, mask);
       pairs += mask.pairs;
     }
     {
@@ -233,6 +250,7 @@ const Layout& RingAttention::q_layout() const { return impl_->plan->q_layout(); 
 const Layout& RingAttention::k_layout() const { return impl_->plan->k_layout(); }
 std::string_view RingAttention::backend() const { return impl_->table->name; }
 ExchangeKind RingAttention::exchange() const { return impl_->exchange_kind; }
+std::string_view RingAttention::mover() const { return impl_->mover ? name(*impl_->mover) : ""; }
 int RingAttention::threads() const { return impl_->workers->size(); }
 const CallReport& RingAttention::last_call() const { return impl_->last; }
 

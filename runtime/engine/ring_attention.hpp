@@ -105,7 +105,8 @@ class RingAttention {
   const Layout& q_layout() const;
   const Layout& k_layout() const;
   std::string_view backend() const;   ///< resolved name
-  ExchangeKind exchange() const;      ///< resolved: shared, nodes or messages
+  ExchangeKind exchange() const;      ///< resolved: shared, nodes, messages or device
+  std::string_view mover() const;     ///< how blocks move between devices; empty unless exchange() is device
   int threads() const;                ///< resolved
 
   /// out = softmax(scores) v over the whole sequence; see kernels/contract/attention.hpp for the formulas.

@@ -17,9 +17,11 @@ void BlockTravel::start(int step) {
   const std::int64_t held = pass_->held(ring_, hop);
   const std::int64_t arriving = pass_->held(ring_, hop + 1);
   const std::int64_t leaving = pass_->travel.onward[static_cast<std::size_t>(hop)];
-  in_ = Transfer::receive(comm_, slots_.at(ring_.member(), hop + 1), pass_->block.runs(arriving, 0, arriving),
-                          ring_.next(), block_tag);
-  out_ = Transfer::send(comm_, slots_.at(ring_.member(), hop), pass_->block.runs(held, 0, leaving), ring_.prev(), block_tag);
+  carrier_.together([&] {
+    in_ = carrier_.receive(slots_.at(ring_.member(), hop + 1), pass_->block.runs(arriving, 0, arriving), ring_.next(),
+                           block_tag);
+    out_ = carrier_.send(slots_.at(ring_.member(), hop), pass_->block.runs(held, 0, leaving), ring_.prev(), block_tag);
+  });
   traffic_.count(out_);
 }
 
@@ -28,6 +30,7 @@ void BlockTravel::finish(int step) {
   const Traffic::Exposed exposed(traffic_);
   in_.wait();
   out_.wait();
+  carrier_.landed();
   slots_.meet();
 }
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "runtime/comm/transfer.hpp"
+#include "runtime/device/carrier.hpp"
 #include "runtime/exchange/pass_sizes.hpp"
 #include "runtime/exchange/ring_slots.hpp"
 #include "runtime/exchange/traffic.hpp"
@@ -14,12 +14,17 @@ namespace annulus {
 class BlockTravel {
  public:
   /// All outlive this.
-  BlockTravel(const Communicator& comm, const Communicator& group, const RingSchedule& ring, Traffic& traffic)
-      : comm_(comm), ring_(ring), traffic_(traffic), slots_(group, ring.groups() > 1 ? 2 : 1) {}
+  BlockTravel(Carrier& carrier, const Communicator& group, const RingSchedule& ring, Traffic& traffic)
+      : carrier_(carrier), ring_(ring), traffic_(traffic), slots_(group, ring.groups() > 1 ? 2 : 1, carrier) {}
 
   /// Collective over the group. `pass` outlives the pass.
   void begin(const PassSizes& pass);
-  std::byte* own() const { return slots_.at(ring_.member(), 0); }
+  /// The host's view of the own block.
+  std::byte* own() const { return carrier_.view(own_slot(), own_bytes()); }
+  void packed() const {
+    carrier_.push(own_slot(), own_bytes());
+    slots_.sync();
+  }
   void sync() const { slots_.sync(); }
   void start(int step);
   const std::byte* at(int step) const { return slots_.at(ring_.holder_at(step), ring_.hop_of(step)); }
@@ -27,13 +32,16 @@ class BlockTravel {
   void poll();
 
  private:
-  const Communicator& comm_;
+  std::byte* own_slot() const { return slots_.at(ring_.member(), 0); }
+  std::uint64_t own_bytes() const { return pass_->block.bytes(pass_->rows); }
+
+  Carrier& carrier_;
   const RingSchedule& ring_;
   Traffic& traffic_;
   const PassSizes* pass_ = nullptr;
   RingSlots slots_;
-  Transfer in_;  // declared after the slots they use: they wait before those are freed
-  Transfer out_;
+  Journey in_;  // declared after the slots they use: they wait before those are freed
+  Journey out_;
 };
 
 }  // namespace annulus

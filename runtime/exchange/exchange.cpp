@@ -11,6 +11,7 @@
 #include "runtime/comm/agreement.hpp"
 #include "runtime/comm/shared_window.hpp"
 #include "runtime/exchange/groups.hpp"
+#include "runtime/exchange/host_carrier.hpp"
 
 namespace annulus {
 namespace {
@@ -33,13 +34,12 @@ bool room_on_nodes(const Communicator& comm, std::uint64_t slot_bytes, std::int6
   return lacking[0] == 0;
 }
 
-/// What the ranks can have: shared on one node, nodes on several of one size, messages always.
-ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups& groups, std::uint64_t slot_bytes) {
+/// What the ranks can have: device where they compute on one, shared on one node, nodes on several of one size, messages always.
+ExchangeKind resolve(ExchangeKind wanted, const Communicator& comm, const Groups& groups, std::uint64_t slot_bytes,
+                     bool has_device) {
   if (wanted == ExchangeKind::messages) return wanted;
-  if (wanted == ExchangeKind::device) {
-    throw UsageError("--exchange device is not supported yet (blocks travel in host memory, also with --backend cuda); "
-                     "try auto, shared, nodes or messages");
-  }
+  check_device_exchange(wanted, has_device);
+  if (has_device && (wanted == ExchangeKind::device || wanted == ExchangeKind::automatic)) return ExchangeKind::device;
   const bool one_node = groups.group_size == comm.size();
   if (wanted == ExchangeKind::shared && !one_node) {
     throw UsageError("--exchange shared needs all ranks on one node (blocks are read in place); "
@@ -68,16 +68,25 @@ std::optional<ExchangeKind> parse_exchange(std::string_view word) {
   return std::nullopt;
 }
 
+void check_device_exchange(ExchangeKind wanted, bool has_device) {
+  if (wanted != ExchangeKind::device || has_device) return;
+  throw UsageError("--exchange device needs a backend that computes on a device (blocks stay in its memory); "
+                   "try --backend cuda, or --exchange auto");
+}
+
 std::unique_ptr<Exchange> make_exchange(ExchangeKind wanted, const Communicator& comm, std::uint64_t slot_bytes,
-                                        ExchangeKind* resolved, int group_size) {
+                                        ExchangeKind* resolved, int group_size,
+                                        const std::function<Carriers()>& device) {
   Groups groups = find_groups(comm, wanted == ExchangeKind::nodes ? group_size : 0);
-  *resolved = resolve(wanted, comm, groups, slot_bytes);
-  if (*resolved == ExchangeKind::messages) {
-    return std::make_unique<Exchange>(comm, comm.split(comm.rank()), RingSchedule(comm.rank(), comm.size()));
+  *resolved = resolve(wanted, comm, groups, slot_bytes, static_cast<bool>(device));
+  const bool on_device = *resolved == ExchangeKind::device;
+  if (on_device || *resolved == ExchangeKind::messages) {
+    return std::make_unique<Exchange>(comm, comm.split(comm.rank()), RingSchedule(comm.rank(), comm.size()),
+                                      on_device ? device() : host_carriers(comm));
   }
   RingSchedule ring(comm.rank(), std::move(groups.by_group), groups.group_size);
   Communicator group = comm.split(ring.rank_at(ring.group(), 0));
-  return std::make_unique<Exchange>(comm, std::move(group), std::move(ring));
+  return std::make_unique<Exchange>(comm, std::move(group), std::move(ring), host_carriers(comm));
 }
 
 void Exchange::begin(PassSizes sizes) {

@@ -3,10 +3,8 @@
 #include "runtime/exchange/gradient_travel.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
-#include "runtime/exchange/gradient_sum.hpp"
 #include "runtime/exchange/tags.hpp"
 
 namespace annulus {
@@ -14,11 +12,12 @@ namespace {
 
 constexpr int home_parts = 8;  ///< of what goes home: the last one, an eighth, hides behind nothing
 
-void grow(Buffer<std::byte>& buffer, std::uint64_t bytes) {
-  if (static_cast<std::uint64_t>(buffer.size()) < bytes) buffer = Buffer<std::byte>(static_cast<std::int64_t>(bytes));
-}
-
 }  // namespace
+
+void GradientTravel::grow(GrowingRoom& room, std::uint64_t bytes) {
+  if (room.bytes >= bytes) return;
+  room = {carrier_.allocate(bytes), bytes};
+}
 
 void GradientTravel::begin(const PassSizes& pass) {
   pass_ = &pass;
@@ -37,10 +36,7 @@ std::vector<kernels::ByteRun> GradientTravel::left_behind(int hop) const {
 }
 
 void GradientTravel::open() {
-  for (std::vector<Transfer>* of_last_pass : {&left_in_, &home_in_, &home_out_}) of_last_pass->clear();
-  for (int hop = 1; hop < ring_.groups(); ++hop) {
-    left_in_.push_back(Transfer::receive(comm_, left_.data(), left_behind(hop), ring_.host_at(hop), left_tag));
-  }
+  for (std::vector<Journey>* of_last_pass : {&left_in_, &home_in_, &home_out_}) of_last_pass->clear();
 }
 
 std::vector<BlockPart> GradientTravel::parts(int step) const {
@@ -67,13 +63,10 @@ void GradientTravel::add(int step, const BlockPart& part, bool empty) {
 
 void GradientTravel::add_rows(int step, const BlockPart& part, bool empty) {
   const std::int64_t rows = pass_->travel.at_step[static_cast<std::size_t>(step)];
-  for (const kernels::ByteRun& run : pass_->gradient.runs(rows, part.begin, part.end)) {
-    std::byte* const sum = sum_at(step) + run.offset;
-    if (step == 0 && empty) std::memset(sum, 0, run.bytes);
-    if (step == 0 || empty) continue;
-    add_gradients(pass_->gradient_dtype, sum, share_.data() + run.offset,
-                  static_cast<std::int64_t>(run.bytes / size_of(pass_->gradient_dtype)));
-  }
+  const std::vector<kernels::ByteRun> runs = pass_->gradient.runs(rows, part.begin, part.end);
+  if (step == 0 && empty) carrier_.clear(sum_at(step), runs);
+  if (step == 0 || empty) return;
+  carrier_.add(pass_->gradient_dtype, sum_at(step), share_.room.get(), runs);
 }
 
 /// Until those before this rank have added to the sum.
@@ -81,6 +74,7 @@ void GradientTravel::await_sum(int step) {
   if (!ring_.begins_hop(step)) return await_token();
   const Traffic::Exposed exposed(traffic_);
   in_.wait();
+  carrier_.landed();
 }
 
 void GradientTravel::pass_token() {
@@ -109,17 +103,20 @@ void GradientTravel::close(int hop, const BlockPart& part) {
     left_out_.wait();
   }
   const std::byte* const sum = slots_.at(ring_.member(), hop);
-  if (ring_.is_last_hop(hop)) return send_home(hop, part, sum);
-  send_on(hop, sum);
-  leave_rows(hop, sum);
+  carrier_.together([&] {
+    if (ring_.is_last_hop(hop)) return send_home(hop, part, sum);
+    await_left_rows(hop);
+    send_on(hop, sum);
+    leave_rows(hop, sum);
+  });
 }
 
 void GradientTravel::send_on(int hop, const std::byte* sum) {
   const std::int64_t coming = pass_->held(ring_, hop + 1);
   const std::int64_t leaving = pass_->travel.onward[static_cast<std::size_t>(hop)];
-  in_ = Transfer::receive(comm_, slots_.at(ring_.member(), hop + 1), pass_->gradient.runs(coming, 0, coming), ring_.next(),
-                          gradient_tag);
-  out_ = Transfer::send(comm_, sum, pass_->gradient.runs(pass_->held(ring_, hop), 0, leaving), ring_.prev(), gradient_tag);
+  in_ = carrier_.receive(slots_.at(ring_.member(), hop + 1), pass_->gradient.runs(coming, 0, coming), ring_.next(),
+                         gradient_tag);
+  out_ = carrier_.send(sum, pass_->gradient.runs(pass_->held(ring_, hop), 0, leaving), ring_.prev(), gradient_tag);
   traffic_.count(out_);
 }
 
@@ -128,34 +125,40 @@ void GradientTravel::send_home(int hop, const BlockPart& part, const std::byte* 
   const BlockPart own = pass_->part(pass_->travel.own.back(), part.index, part.count);
   const std::int64_t held = pass_->held(ring_, hop);
   const BlockPart leaving = pass_->part(held, part.index, part.count);
-  home_in_.push_back(Transfer::receive(comm_, slots_.at(ring_.member(), hop + 1),
-                                       pass_->gradient.runs(pass_->rows, own.begin, own.end), ring_.next(), gradient_tag));
+  home_in_.push_back(carrier_.receive(slots_.at(ring_.member(), hop + 1),
+                                      pass_->gradient.runs(pass_->rows, own.begin, own.end), ring_.next(), gradient_tag));
   home_out_.push_back(
-      Transfer::send(comm_, sum, pass_->gradient.runs(held, leaving.begin, leaving.end), ring_.prev(), gradient_tag));
+      carrier_.send(sum, pass_->gradient.runs(held, leaving.begin, leaving.end), ring_.prev(), gradient_tag));
   traffic_.count(home_out_.back());
+}
+
+/// From whoever holds this rank's block now.
+void GradientTravel::await_left_rows(int hop) {
+  if (hop > 0) left_in_.push_back(carrier_.receive(left_.room.get(), left_behind(hop), ring_.host_at(hop), left_tag));
 }
 
 void GradientTravel::leave_rows(int hop, const std::byte* sum) {
   const std::int64_t held = pass_->held(ring_, hop);
   const auto runs = pass_->gradient.runs(held, pass_->travel.onward[static_cast<std::size_t>(hop)], held);
   if (hop > 0) {
-    left_out_ = Transfer::send(comm_, sum, runs, ring_.owner_at(hop * ring_.group_size), left_tag);
+    left_out_ = carrier_.send(sum, runs, ring_.owner_at(hop * ring_.group_size), left_tag);
     traffic_.count(left_out_);
     return;
   }
-  copy_runs(left_.data(), left_behind(0), sum, runs);
+  carrier_.copy(left_.room.get(), left_behind(0), sum, runs);
 }
 
 const std::byte* GradientTravel::home() {
   const Traffic::Exposed exposed(traffic_);
-  for (std::vector<Transfer>* transfers : {&home_in_, &home_out_, &left_in_}) {
-    for (Transfer& transfer : *transfers) transfer.wait();
+  for (std::vector<Journey>* journeys : {&home_in_, &home_out_, &left_in_}) {
+    for (Journey& journey : *journeys) journey.wait();
   }
+  carrier_.landed();
   std::byte* const sum = slots_.at(ring_.member(), ring_.groups() > 1 ? ring_.groups() : 0);
   const std::int64_t left = pass_->rows - pass_->travel.own.back();
-  copy_runs(sum, pass_->gradient.runs(pass_->rows, pass_->rows - left, pass_->rows), left_.data(),
-            pass_->gradient.runs(left, 0, left));
-  return sum;
+  carrier_.copy(sum, pass_->gradient.runs(pass_->rows, pass_->rows - left, pass_->rows), left_.room.get(),
+                pass_->gradient.runs(left, 0, left));
+  return carrier_.pull(sum, pass_->gradient.bytes(pass_->rows));
 }
 
 void GradientTravel::poll() {
@@ -163,8 +166,8 @@ void GradientTravel::poll() {
   in_.test();
   out_.test();
   left_out_.test();
-  for (std::vector<Transfer>* transfers : {&left_in_, &home_in_, &home_out_}) {
-    for (Transfer& transfer : *transfers) transfer.test();
+  for (std::vector<Journey>* journeys : {&left_in_, &home_in_, &home_out_}) {
+    for (Journey& journey : *journeys) journey.test();
   }
 }
 

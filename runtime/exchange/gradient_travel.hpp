@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "kernels/base/buffer.hpp"
 #include "runtime/comm/transfer.hpp"
+#include "runtime/device/carrier.hpp"
 #include "runtime/exchange/pass_sizes.hpp"
 #include "runtime/exchange/ring_slots.hpp"
 #include "runtime/exchange/traffic.hpp"
@@ -19,19 +19,24 @@ namespace annulus {
 class GradientTravel {
  public:
   /// All outlive this.
-  GradientTravel(const Communicator& comm, const Communicator& group, const RingSchedule& ring, Traffic& traffic)
-      : comm_(comm), group_(group), ring_(ring), traffic_(traffic), slots_(group, ring.groups() > 1 ? 2 : 1) {}
+  GradientTravel(Carrier& carrier, const Communicator& group, const RingSchedule& ring, Traffic& traffic)
+      : carrier_(carrier), group_(group), ring_(ring), traffic_(traffic), slots_(group, ring.groups() > 1 ? 2 : 1, carrier) {}
 
   /// Collective over the group. `pass` outlives the pass.
   void begin(const PassSizes& pass);
   void open();
-  std::byte* share(int step) const { return step == 0 ? sum_at(0) : share_.data(); }  // an owner's own share starts the sum
+  std::byte* share(int step) const { return step == 0 ? sum_at(0) : share_.room.get(); }  // an owner's own share starts the sum
   std::vector<BlockPart> parts(int step) const;
   void add(int step, const BlockPart& part, bool empty);
   const std::byte* home();
   void poll();
 
  private:
+  struct GrowingRoom {
+    Room room;
+    std::uint64_t bytes = 0;
+  };
+  void grow(GrowingRoom& room, std::uint64_t bytes);
   std::byte* sum_at(int step) const { return slots_.at(ring_.holder_at(step), ring_.hop_of(step)); }
   std::vector<kernels::ByteRun> left_behind(int hop) const;
   void await_sum(int step);
@@ -40,26 +45,27 @@ class GradientTravel {
   void add_rows(int step, const BlockPart& part, bool empty);
   void close(int hop, const BlockPart& part);
   void leave_rows(int hop, const std::byte* sum);
+  void await_left_rows(int hop);
   void send_on(int hop, const std::byte* sum);
   void send_home(int hop, const BlockPart& part, const std::byte* sum);
 
-  const Communicator& comm_;
+  Carrier& carrier_;
   const Communicator& group_;
   const RingSchedule& ring_;
   Traffic& traffic_;
   const PassSizes* pass_ = nullptr;
   RingSlots slots_;
-  Buffer<std::byte> share_;
-  Buffer<std::byte> left_;           ///< own rows that came home before the others, as they lie in an array of them alone
+  GrowingRoom share_;
+  GrowingRoom left_;           ///< own rows that came home before the others, as they lie in an array of them alone
   std::vector<BlockPart> waiting_;   ///< of the step under way: written to the share, not yet added
   std::byte token_{};
-  Transfer token_out_;               // transfers are declared after the buffers they use: they wait before those are freed
-  Transfer in_;
-  Transfer out_;
-  Transfer left_out_;
-  std::vector<Transfer> left_in_;
-  std::vector<Transfer> home_in_;  ///< by part, as the next
-  std::vector<Transfer> home_out_;
+  Transfer token_out_;               // journeys are declared after the buffers they use: they wait before those are freed
+  Journey in_;
+  Journey out_;
+  Journey left_out_;
+  std::vector<Journey> left_in_;
+  std::vector<Journey> home_in_;  ///< by part, as the next
+  std::vector<Journey> home_out_;
 };
 
 }  // namespace annulus

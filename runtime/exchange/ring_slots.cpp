@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/exchange/ring_slots.hpp"
 
+#include "kernels/base/buffer.hpp"
+
 namespace annulus {
 
 void RingSlots::reserve(std::uint64_t bytes) {
@@ -13,16 +15,14 @@ void RingSlots::reserve(std::uint64_t bytes) {
     window_.reset();
     window_ = std::make_unique<SharedWindow>(group_, checked_product({count_, static_cast<std::int64_t>(padded)}));
   } else {
-    for (int slot = 0; slot < count_; ++slot) {
-      own_[static_cast<std::size_t>(slot)] = Buffer<std::byte>(static_cast<std::int64_t>(padded));
-    }
+    for (int slot = 0; slot < count_; ++slot) own_[static_cast<std::size_t>(slot)] = carrier_.allocate(padded);
   }
   slot_bytes_ = padded;
 }
 
 std::byte* RingSlots::at(int member, int hop) const {
   const auto slot = static_cast<std::size_t>(hop % count_);
-  return window_ ? window_->segment(member) + slot * slot_bytes_ : own_[slot].data();
+  return window_ ? window_->segment(member) + slot * slot_bytes_ : own_[slot].get();
 }
 
 void RingSlots::meet() const {

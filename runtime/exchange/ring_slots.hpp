@@ -5,18 +5,18 @@
 #include <array>
 #include <memory>
 
-#include "kernels/base/buffer.hpp"
 #include "runtime/comm/communicator.hpp"
 #include "runtime/comm/shared_window.hpp"
+#include "runtime/device/carrier.hpp"
 
 namespace annulus {
 
 /// Two slots per member of a group, one where nothing leaves the group: in a window that all members read and write in
-/// place, or, in groups of one, in memory of their own.
+/// place, or, in groups of one, where their carrier has its memory.
 class RingSlots {
  public:
-  /// `group`, whose ranks all share memory, outlives this.
-  RingSlots(const Communicator& group, int count) : group_(group), count_(count) {}
+  /// `group`, whose ranks all share memory if there are several, and the carrier outlive this.
+  RingSlots(const Communicator& group, int count, Carrier& carrier) : group_(group), count_(count), carrier_(carrier) {}
 
   /// Collective over the group; returns after all its members have left their slots alone. Makes room for up to `bytes`
   /// of this member. Throws the same ResourceError on all ranks of the group.
@@ -33,9 +33,10 @@ class RingSlots {
  private:
   const Communicator& group_;
   int count_;
+  Carrier& carrier_;
   std::uint64_t slot_bytes_ = 0;
   std::unique_ptr<SharedWindow> window_;
-  std::array<Buffer<std::byte>, 2> own_;
+  std::array<Room, 2> own_;
 };
 
 }  // namespace annulus

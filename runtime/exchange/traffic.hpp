@@ -5,7 +5,6 @@
 #include <cstdint>
 
 #include "kernels/base/stopwatch.hpp"
-#include "runtime/comm/transfer.hpp"
 
 namespace annulus {
 
@@ -15,7 +14,8 @@ struct Traffic {
   std::uint64_t bytes = 0;
   double exposed_seconds = 0;  ///< spent waiting
 
-  void count(const Transfer& sent) {
+  /// A Transfer or a Journey.
+  void count(const auto& sent) {
     messages += sent.messages();
     bytes += sent.bytes();
   }

@@ -54,7 +54,7 @@ const std::vector<Misuse> misuses{
     {"unknown_dtype", attend_with({"--dtype", "f8"}), "--dtype 'f8'"},
     {"unknown_layout", attend_with({"--layout", "ring"}), "--layout 'ring'"},
     {"unknown_exchange", attend_with({"--exchange", "pigeon"}), "--exchange 'pigeon'"},
-    {"device_exchange", attend_with({"--exchange", "device"}), "--exchange device is not supported yet"},
+    {"device_exchange", attend_with({"--exchange", "device"}), "--exchange device needs a backend that computes on a device"},
     {"unknown_backend", attend_with({"--backend", "abacus"}), "abacus"},
     {"absent_backend", attend_with({"--backend", "cuda"}), "cuda"},
     {"f64_on_simd", attend_with({"--backend", "simd", "--dtype", "f64"}), "f64"},

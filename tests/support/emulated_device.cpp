@@ -3,6 +3,7 @@
 #include "tests/support/emulated_device.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/cuda/passes.hpp"
 
@@ -65,11 +66,36 @@ void EmulatedDevice::download(void* to, const void* from, std::int64_t bytes, co
   if (progress) progress();
 }
 
+bool EmulatedDevice::passed(void* event) {
+  Event& asked = *static_cast<Event*>(event);
+  if (std::exchange(asked.asked, true)) lines_.finish(asked.at);
+  return lines_.is_over(asked.at);
+}
+
+void EmulatedDevice::copy(Line line, void* to, const void* from, std::int64_t bytes) {
+  lines_.enqueue(line, [=, this] {
+    memory_.check(to, static_cast<std::size_t>(bytes), 1);
+    memory_.check(from, static_cast<std::size_t>(bytes), 1);
+    std::copy_n(static_cast<const std::byte*>(from), bytes, static_cast<std::byte*>(to));
+  });
+}
+
+void EmulatedDevice::clear(Line line, void* to, std::int64_t bytes) {
+  lines_.enqueue(line, [=, this] {
+    memory_.check(to, static_cast<std::size_t>(bytes), 1);
+    std::fill_n(static_cast<std::byte*>(to), bytes, std::byte{});
+  });
+}
+
+void EmulatedDevice::add(Line line, const AddArgs& args) {
+  launch<AddKernel>(ceil_div(args.quads, AddKernel::threads), args, line);
+}
+
 template <class Kernel>
-void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& args) {
+void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& args, Line line) {
   constexpr bool for_hopper = is_hopper_kernel<Kernel>;
   static_assert(Kernel::shared_bytes <= (for_hopper ? 227 : 99) * 1024);
-  lines_.enqueue(Line::kernels, [this, blocks, args] {
+  lines_.enqueue(line, [this, blocks, args] {
     for (std::int64_t i = 0; i < blocks; ++i) {
       const std::int64_t block = descending_ ? blocks - 1 - i : i;
       block_.run(Kernel::threads, Kernel::shared_bytes, descending_, [&](int thread) {

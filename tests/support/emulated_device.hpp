@@ -19,20 +19,31 @@ class EmulatedDevice final : public kernels::cuda::Device {
   static constexpr int few_processors = 2;  ///< so that persistent blocks have several places each
 
   /// With `hopper`, it runs those kernels where there are any.
-  explicit EmulatedDevice(bool hopper) : hopper_(hopper) {}
+  explicit EmulatedDevice(bool hopper) : hopper_(hopper) {
+    for (const kernels::cuda::Line line : kernels::cuda::all_lines) streams_[static_cast<std::size_t>(line)] = {this, line};
+  }
 
   void* allocate(std::int64_t bytes) override;
   void release(void* memory) noexcept override;
-  void* create_event() override { return new EmulatedLines::Event; }
-  void destroy_event(void* event) noexcept override { delete static_cast<EmulatedLines::Event*>(event); }
-  void record(void* event, kernels::cuda::Line line) override {
-    *static_cast<EmulatedLines::Event*>(event) = lines_.here(line);
-  }
-  void wait(kernels::cuda::Line line, void* event) override {
-    lines_.wait(line, *static_cast<EmulatedLines::Event*>(event));
-  }
+  void* allocate_pinned(std::int64_t bytes) override { return memory_.allocate(bytes); }
+  void release_pinned(void* memory) noexcept override { memory_.release(memory); }
+  void* create_event() override { return new Event; }
+  void destroy_event(void* event) noexcept override { delete static_cast<Event*>(event); }
+  void record(void* event, kernels::cuda::Line line) override { *static_cast<Event*>(event) = {lines_.here(line)}; }
+  void wait(kernels::cuda::Line line, void* event) override { lines_.wait(line, static_cast<Event*>(event)->at); }
+  /// Of a late line it is over when the host asks for the second time: who asks no more must not count on it.
+  bool passed(void* event) override;
   void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
   void download(void* to, const void* from, std::int64_t bytes, const Progress& progress) override;
+  void copy(kernels::cuda::Line line, void* to, const void* from, std::int64_t bytes) override;
+  void clear(kernels::cuda::Line line, void* to, std::int64_t bytes) override;
+  void add(kernels::cuda::Line line, const kernels::cuda::AddArgs& args) override;
+  void* native_stream(kernels::cuda::Line line) override { return &streams_[static_cast<std::size_t>(line)]; }
+  /// Enqueues work on a line by what native_stream() returned for it.
+  static void of_stream(void* stream, EmulatedLines::Work work) {
+    const Stream& told = *static_cast<const Stream*>(stream);
+    told.device->lines_.enqueue(told.line, std::move(work));
+  }
   kernels::cuda::ForwardTiles forward_tiles(const kernels::cuda::KernelKind& kind) const override {
     return dispatch_.forward_tiles(kind);
   }
@@ -57,6 +68,7 @@ class EmulatedDevice final : public kernels::cuda::Device {
   void set_processors(int count) { dispatch_ = kernels::cuda::Dispatch(hopper_, count); }
   /// The line that works only when it must, if any: nothing may change, either.
   void set_late(std::optional<kernels::cuda::Line> late) { lines_.set_late(late); }
+  void set_prompt(kernels::cuda::Line prompt) { lines_.set_prompt(prompt); }
   /// Works of a line that have not begun.
   std::int64_t pending(kernels::cuda::Line line) const { return lines_.pending(line); }
   /// Of all memory.
@@ -64,8 +76,16 @@ class EmulatedDevice final : public kernels::cuda::Device {
   std::int64_t used() const { return used_; }
 
  private:
+  struct Stream {
+    EmulatedDevice* device = nullptr;
+    kernels::cuda::Line line{};
+  };
+  struct Event {
+    EmulatedLines::Event at{};
+    bool asked = false;
+  };
   template <class Kernel>
-  void launch(std::int64_t blocks, const typename Kernel::Args& args);
+  void launch(std::int64_t blocks, const typename Kernel::Args& args, kernels::cuda::Line line = kernels::cuda::Line::kernels);
 
   void bury();
 
@@ -78,6 +98,7 @@ class EmulatedDevice final : public kernels::cuda::Device {
   EmulatedBlock block_{memory_};
   bool hopper_;
   kernels::cuda::Dispatch dispatch_{hopper_, few_processors};
+  std::array<Stream, kernels::cuda::all_lines.size()> streams_;
   bool descending_ = false;
 };
 

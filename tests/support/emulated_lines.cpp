@@ -8,14 +8,21 @@
 namespace annulus::test {
 
 void EmulatedLines::set_late(std::optional<Line> late) {
-  for (const Line line : {Line::copies, Line::kernels}) finish(here(line));
-  late_ = late;
+  for (const Line line : kernels::cuda::all_lines) finish(here(line));
+  late_ = {};
+  if (late) late_[static_cast<std::size_t>(*late)] = true;
+}
+
+void EmulatedLines::set_prompt(Line prompt) {
+  set_late(std::nullopt);
+  late_.fill(true);
+  late_[static_cast<std::size_t>(prompt)] = false;
 }
 
 void EmulatedLines::enqueue(Line line, Work work) {
   queue(line).works.push_back(std::move(work));
   ++queue(line).told;
-  if (late_ != line) finish(here(line));
+  if (!late_[static_cast<std::size_t>(line)]) finish(here(line));
 }
 
 void EmulatedLines::wait(Line line, Event event) {

@@ -1,5 +1,5 @@
-/// The two lines of an emulated device. One may be late: it works only when somebody waits for it, so that whoever should
-/// have waited, and has not, finds memory as it was.
+/// The lines of an emulated device. Some may be late: they work only when somebody waits for them, so that whoever
+/// should have waited, and has not, finds memory as it was.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -25,6 +25,8 @@ class EmulatedLines {
 
   /// None: everything is done when it is asked for.
   void set_late(std::optional<Line> late);
+  /// All lines are late but one, which works at once: no other line's wait does its own.
+  void set_prompt(Line prompt);
 
   void enqueue(Line line, Work work);
   Event here(Line line) const { return {line, queue(line).told}; }
@@ -32,6 +34,7 @@ class EmulatedLines {
   void wait(Line line, Event event);
   /// The host waits.
   void finish(Event event);
+  bool is_over(Event event) const { return queue(event.line).done >= event.place; }
   bool idle() const;
   std::int64_t pending(Line line) const { return queue(line).told - queue(line).done; }
 
@@ -44,8 +47,8 @@ class EmulatedLines {
   Queue& queue(Line line) { return queues_[static_cast<std::size_t>(line)]; }
   const Queue& queue(Line line) const { return queues_[static_cast<std::size_t>(line)]; }
 
-  std::array<Queue, 2> queues_;
-  std::optional<Line> late_;
+  std::array<Queue, kernels::cuda::all_lines.size()> queues_;
+  std::array<bool, kernels::cuda::all_lines.size()> late_{};
 };
 
 }  // namespace annulus::test

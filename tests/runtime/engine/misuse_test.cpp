@@ -65,7 +65,7 @@ TEST(Misuse, SpecsThatMakeNoAttentionAreRefusedEverywhere) {
   expect_refused(with([](auto& s) { s.batch = s.seq_q = std::numeric_limits<std::int64_t>::max() / 2; }), "63 bits");
   expect_refused(valid_spec(), "stripes of 0", {LayoutKind::striped, 0});
   expect_refused(valid_spec(), "no-such-backend", {}, {.backend = "no-such-backend"});
-  expect_refused(valid_spec(), "device", {}, {.exchange = ExchangeKind::device});
+  expect_refused(valid_spec(), "needs a backend that computes on a device", {}, {.exchange = ExchangeKind::device});
   expect_refused(valid_spec(), "without exchange nodes", {}, {.group_size = 1});
   expect_refused(valid_spec(), "negative number of ranks", {}, {.exchange = ExchangeKind::nodes, .group_size = -1});
   expect_refused(valid_spec(), "groups of as many ranks", {}, {.exchange = ExchangeKind::nodes, .group_size = 1000});

@@ -12,6 +12,10 @@
 
 #include "kernels/base/error.hpp"
 #include "runtime/comm/shared_window.hpp"
+#include "runtime/device/aware_mover.hpp"
+#include "runtime/device/device_carrier.hpp"
+#include "runtime/device/staged_mover.hpp"
+#include "tests/support/emulated_device.hpp"
 
 namespace annulus {
 namespace {
@@ -37,7 +41,7 @@ struct Blocks {
     return hop == 0 ? all(owner) : hop == 1 ? all(owner) - owner % 2 * (all(owner) / 16 * 4) : all(owner) / 8 * 4;
   }
 };
-constexpr std::int64_t width = 10;  // gradients of a row of K or V
+constexpr std::int64_t width = 12;  // gradients of a row of K or V
 
 PassSizes sizes_for(const RingSchedule& ring) {
   return {.rows = Blocks::all(ring.rank),
@@ -138,11 +142,21 @@ std::vector<float> expected_sum(const RingSchedule& ring) {
   return sum;
 }
 
-/// An exchange by name, and with groups of two or three where the ranks can form them.
+/// An exchange by name, and with groups of two or three where the ranks can form them, or by a mover between devices.
 struct Way {
   ExchangeKind kind;
   int group_size = 0;
+  std::unique_ptr<Mover> (*mover)(kernels::cuda::Device&, const Communicator&) = nullptr;
+  const char* mover_name = "";
 };
+
+/// Chunks end inside rows and runs.
+std::unique_ptr<Mover> short_chunks(kernels::cuda::Device& device, const Communicator& comm) {
+  return staged_mover(device, comm, {.chunk_bytes = 1000, .depth = 2});
+}
+std::unique_ptr<Mover> one_chunk(kernels::cuda::Device& device, const Communicator& comm) {
+  return staged_mover(device, comm);
+}
 
 class ExchangeTest : public testing::TestWithParam<Way> {
  protected:
@@ -151,7 +165,14 @@ class ExchangeTest : public testing::TestWithParam<Way> {
     const int together = comm_.node().size();
     if (GetParam().kind == ExchangeKind::shared && together < comm_.size()) GTEST_SKIP() << "on several nodes";
     if (group_size > 0 && together % group_size != 0) GTEST_SKIP() << "no groups of " << group_size;
-    exchange_ = make_exchange(GetParam().kind, comm_, 1 << 20, &resolved_, group_size);
+    std::function<Carriers()> device;
+    if (GetParam().mover != nullptr) {
+      device = [this] {
+        kernels::cuda::Device& emulated = test::emulated_device();
+        return device_carriers(emulated, GetParam().mover(emulated, comm_));
+      };
+    }
+    exchange_ = make_exchange(GetParam().kind, comm_, 1 << 20, &resolved_, group_size, device);
   }
   const Communicator comm_ = Communicator::duplicate(MPI_COMM_WORLD);
   ExchangeKind resolved_{};
@@ -161,7 +182,7 @@ class ExchangeTest : public testing::TestWithParam<Way> {
 TEST_P(ExchangeTest, DeliversWhatIsStillSeenAndSumsGradientsInRingOrderWhateverTheTiming) {
   EXPECT_EQ(resolved_, GetParam().kind);
   EXPECT_EQ(exchange_->ring().group_size,
-            resolved_ == ExchangeKind::messages ? 1 : resolved_ == ExchangeKind::shared ? comm_.size() : GetParam().group_size);
+            GetParam().mover != nullptr || resolved_ == ExchangeKind::messages ? 1 : resolved_ == ExchangeKind::shared ? comm_.size() : GetParam().group_size);
   const std::vector<float> expected = expected_sum(exchange_->ring());
   for (const unsigned longest_us : {0U, 0U, 5000U, 20000U}) {
     EXPECT_EQ(run_pass(*exchange_, comm_, true, Jitter(comm_.rank(), longest_us)), expected);
@@ -193,13 +214,17 @@ TEST_P(ExchangeTest, CountsWhatItSends) {
 
 INSTANTIATE_TEST_SUITE_P(All, ExchangeTest,
                          testing::Values(Way{ExchangeKind::messages}, Way{ExchangeKind::shared}, Way{ExchangeKind::nodes, 1},
-                                         Way{ExchangeKind::nodes, 2}, Way{ExchangeKind::nodes, 3}, Way{ExchangeKind::nodes, 4}),
+                                         Way{ExchangeKind::nodes, 2}, Way{ExchangeKind::nodes, 3}, Way{ExchangeKind::nodes, 4},
+                                         Way{ExchangeKind::device, 0, short_chunks, "ShortChunks"},
+                                         Way{ExchangeKind::device, 0, one_chunk, "OneChunk"},
+                                         Way{ExchangeKind::device, 0, aware_mover, "CudaAware"}),
                          [](const auto& test) {
                            const int group_size = test.param.group_size;
-                           return std::string(name(test.param.kind)) + (group_size > 0 ? std::to_string(group_size) : "");
+                           return std::string(name(test.param.kind)) + (group_size > 0 ? std::to_string(group_size) : "") +
+                                  test.param.mover_name;
                          });
 
-TEST(MakeExchange, ChoosesMessagesWhereSharedMemoryIsTooSmallAndRefusesWhatIsNotBuilt) {
+TEST(MakeExchange, ChoosesMessagesWhereSharedMemoryIsTooSmallAndRefusesDevicesWhereThereAreNone) {
   const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
   ExchangeKind resolved{};
   make_exchange(ExchangeKind::automatic, comm, std::uint64_t{1} << 50, &resolved);
