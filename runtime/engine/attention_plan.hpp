@@ -70,8 +70,9 @@ class AttentionPlan {
   const GlobalPlan& global() const { return global_; }
   /// What travels in one call; nothing without a halo.
   const DirectRows& direct() const { return direct_; }
-  /// What goes around by `ring`, of as many ranks as this plan's.
-  PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction, const RingSchedule& ring) const;
+  /// What goes around by `ring`, of as many ranks as this plan's; `most_threads`: of any of them.
+  PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction, const RingSchedule& ring,
+                  int most_threads) const;
 
  private:
   /// Keys that a rank's queries see, but for those of `travelling`.

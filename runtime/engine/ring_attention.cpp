@@ -3,6 +3,7 @@
 #include "runtime/engine/ring_attention.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "kernels/base/stopwatch.hpp"
@@ -58,7 +59,8 @@ struct RingAttention::Impl {
   std::optional<MoverKind> mover;  ///< of exchange device
   std::unique_ptr<Exchange> exchange;
   std::unique_ptr<Workers> workers;
-  BufferPool memory;  ///< of passes: kept from call to call
+  int most_threads = 1;  ///< of any rank
+  BufferPool memory;     ///< of passes: kept from call to call
   std::optional<HaloAttention> halo;  ///< set if only needed rows travel
   std::uint64_t calls = 0;
   std::int64_t pairs = 0;  ///< visible pairs of the running call on this rank
@@ -88,6 +90,9 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
   agree_on_settings(comm, settings, "the attention's settings", valid);
   const int share = fair_threads(comm.node());
   workers = std::make_unique<Workers>(execution.threads > 0 ? execution.threads : share);
+  std::array<std::uint64_t, 1> threads{static_cast<std::uint64_t>(workers->size())};
+  comm.max(threads);
+  most_threads = static_cast<int>(threads[0]);
   together(comm, [&] {
     if (workers->size() > 1 && !threads_allowed()) {
       throw UsageError("threads in a program that initialised MPI without them (MPI_THREAD_SINGLE); "
@@ -123,7 +128,7 @@ void RingAttention::Impl::begin(Direction direction, const Call& call) {
   PassSizes sizes;
   const Verdict valid = verdict_of([&] {
     check_call(plan->spec(), plan->q_rows(), plan->k_rows(), call);
-    if (!halo) sizes = plan->sizes(*table, direction, ring);
+    if (!halo) sizes = plan->sizes(*table, direction, ring, most_threads);
   });
   agree_on_settings(comm, call_hash(settings, direction, calls++), "which call comes next", valid);
   pairs = 0;

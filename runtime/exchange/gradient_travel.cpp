@@ -8,11 +8,6 @@
 #include "runtime/exchange/tags.hpp"
 
 namespace annulus {
-namespace {
-
-constexpr int home_parts = 8;  ///< of what goes home: the last one, an eighth, hides behind nothing
-
-}  // namespace
 
 void GradientTravel::grow(GrowingRoom& room, std::uint64_t bytes) {
   if (room.bytes >= bytes) return;
@@ -37,27 +32,31 @@ std::vector<kernels::ByteRun> GradientTravel::left_behind(int hop) const {
 
 void GradientTravel::open() {
   for (std::vector<Journey>* of_last_pass : {&left_in_, &home_in_, &home_out_}) of_last_pass->clear();
+  for (auto* of_last_pass : {&waiting_, &closing_}) of_last_pass->clear();
 }
 
 std::vector<BlockPart> GradientTravel::parts(int step) const {
   const std::int64_t rows = pass_->travel.at_step[static_cast<std::size_t>(step)];
-  const int count = ring_.groups() > 1 && step == ring_.size - 1 ? home_parts : 1;
+  const int count = ring_.groups() > 1 && step == ring_.size - 1 ? pass_->home_parts : 1;
   std::vector<BlockPart> parts;
   for (int index = 0; index < count; ++index) parts.push_back(pass_->part(rows, index, count));
   return parts;
 }
 
-/// Parts that are done before the sum has come wait for it here, so that the rank need not.
+/// What this rank has done before the others have waits here, so that the rank need not: parts for their sum to come, and then
+/// for those who add to the sum in this rank's slot.
 void GradientTravel::add(int step, const BlockPart& part, bool empty) {
-  if (part.is_first()) waiting_.clear();
   waiting_.push_back(part);
-  const bool sum_may_come_later = ring_.begins_hop(step) && !part.is_last();
-  if (sum_may_come_later && !(in_.test() && out_.test())) return;
+  if (!part.is_last() && waiting_.front().is_first() && !sum_has_come(step)) return;
   for (const BlockPart& done : std::exchange(waiting_, {})) {
     if (done.is_first()) await_sum(step);
     add_rows(step, done, empty);
     pass_token();
-    if (ring_.ends_hop(step)) close(ring_.hop_of(step), done);
+    if (ring_.ends_hop(step)) closing_.push_back(done);
+  }
+  while (!closing_.empty() && (part.is_last() || may_close())) {
+    close(ring_.hop_of(step), closing_.front());
+    closing_.pop_front();
   }
 }
 
@@ -68,6 +67,10 @@ void GradientTravel::add_rows(int step, const BlockPart& part, bool empty) {
   if (step == 0 || empty) return;
   carrier_.add(pass_->gradient_dtype, sum_at(step), share_.room.get(), runs);
 }
+
+bool GradientTravel::sum_has_come(int step) { return ring_.begins_hop(step) ? in_.test() : token_has_come(); }
+
+bool GradientTravel::may_close() { return token_has_come() && out_.test() && left_out_.test(); }
 
 /// Until those before this rank have added to the sum.
 void GradientTravel::await_sum(int step) {
@@ -85,11 +88,19 @@ void GradientTravel::pass_token() {
   traffic_.count(token_out_);
 }
 
+bool GradientTravel::token_has_come() {
+  if (ring_.group_size == 1) return true;
+  if (!token_in_) {
+    token_in_ = Transfer::receive(group_, {&arrived_token_, 1}, (ring_.member() + 1) % ring_.group_size, token_tag);
+  }
+  return token_in_->test();
+}
+
 void GradientTravel::await_token() {
-  if (ring_.group_size == 1) return;
+  if (token_has_come() && ring_.group_size == 1) return;
   const Traffic::Exposed exposed(traffic_);
-  std::byte token{};
-  group_.receive({&token, 1}, (ring_.member() + 1) % ring_.group_size, token_tag);
+  token_in_->wait();
+  token_in_.reset();
   slots_.sync();
 }
 
@@ -167,7 +178,9 @@ void GradientTravel::poll() {
   out_.test();
   left_out_.test();
   for (std::vector<Journey>* journeys : {&left_in_, &home_in_, &home_out_}) {
-    for (Journey& journey : *journeys) journey.test();
+    // They end in this order, and a test of one moves the others on: 16 tests took 420 ns where one takes 80.
+    for (auto journey = journeys->begin(); journey != journeys->end() && journey->test(); ++journey) {
+    }
   }
 }
 

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <deque>
+#include <optional>
 #include <vector>
 
 #include "runtime/comm/transfer.hpp"
@@ -39,8 +41,11 @@ class GradientTravel {
   void grow(GrowingRoom& room, std::uint64_t bytes);
   std::byte* sum_at(int step) const { return slots_.at(ring_.holder_at(step), ring_.hop_of(step)); }
   std::vector<kernels::ByteRun> left_behind(int hop) const;
+  bool sum_has_come(int step);
+  bool may_close();
   void await_sum(int step);
   void pass_token();
+  bool token_has_come();
   void await_token();
   void add_rows(int step, const BlockPart& part, bool empty);
   void close(int hop, const BlockPart& part);
@@ -57,8 +62,11 @@ class GradientTravel {
   RingSlots slots_;
   GrowingRoom share_;
   GrowingRoom left_;           ///< own rows that came home before the others, as they lie in an array of them alone
-  std::vector<BlockPart> waiting_;   ///< of the step under way: written to the share, not yet added
+  std::deque<BlockPart> waiting_;  ///< of the step under way: written to the share, not yet added
+  std::deque<BlockPart> closing_;  ///< added, and not yet sent from this rank's slot
   std::byte token_{};
+  std::byte arrived_token_{};
+  std::optional<Transfer> token_in_;  ///< the next one, once looked for
   Transfer token_out_;               // journeys are declared after the buffers they use: they wait before those are freed
   Journey in_;
   Journey out_;

@@ -31,6 +31,7 @@ struct PassSizes {
   kernels::RowArray gradient{};  ///< cut between any two rows; no heads in a forward pass
   DType gradient_dtype = DType::f32;
   std::int64_t key_tile = 1;     ///< where kernels may cut a block into parts
+  int home_parts = 1;            ///< in which gradients go home behind the last step; the same on all ranks
 
   bool backward() const { return gradient.heads > 0; }
   /// Rows of the block that this rank holds during a hop.

@@ -1,6 +1,7 @@
 /// What it costs to move messages on while kernels compute: `mpirun -n 2 poll_bench`. Not a test: it judges nothing.
-/// Rank 0 attends, in turns with and without the polling hook, to a block while its hop waits for rank 1, which sleeps; and
-/// starts short messages, made anew or persistent. CPU seconds of this thread, medians; the polled calls are counted.
+/// Rank 0 attends, in turns with and without the polling hook, to a block while it waits for rank 1, which sleeps: for the
+/// next block, or, in backward, for all parts of its gradients but one to come home. And it starts short messages, made anew or
+/// persistent. CPU seconds of this thread, medians; the polled calls are counted.
 // SPDX-License-Identifier: Apache-2.0
 #include <mpi.h>
 #include <time.h>
@@ -69,32 +70,47 @@ class Attention {
   std::vector<kernels::RowSpan> spans_;
 };
 
-/// A hop in both directions that cannot end before rank 1 takes part; rank 1 sleeps meanwhile.
+/// Runs work() on rank 0 while messages are under way that cannot end before rank 1 takes part; rank 1 sleeps meanwhile.
 template <class Work>
-void beside_pending_hop(const Communicator& comm, Exchange& exchange, bool backward, Work&& work) {
-  const RingSchedule& ring = exchange.ring();
+void while_the_other_sleeps(const Communicator& comm, Work&& work) {
+  std::byte done{};
+  if (comm.rank() == 0) {
+    work();
+    return Transfer::send(comm, {&done, 1}, 1, 99).wait();
+  }
+  auto end = Transfer::receive(comm, {&done, 1}, 0, 99);
+  while (!end.test()) usleep(100'000);
+}
+
+/// Lets what both ranks have sent arrive.
+void settle(Exchange& exchange) {
+  for (int i = 0; i < 200; ++i) {
+    exchange.poll();
+    usleep(500);
+  }
+}
+
+/// One pass of two ranks. Forward: work() runs beside the hop; backward: beside the way home.
+template <class Work>
+void beside_messages(const Communicator& comm, Exchange& exchange, bool backward, Work&& work) {
   PassSizes sizes{.rows = rows,
-                  .travel = travel_plan(ring, [](int, int) { return rows; }),
-                  .block = {.heads = 1, .k_bytes = 4 * head_dim, .v_bytes = 4 * head_dim}};
+                  .travel = travel_plan(exchange.ring(), [](int, int) { return rows; }),
+                  .block = {.heads = 1, .k_bytes = 4 * head_dim, .v_bytes = 4 * head_dim},
+                  .home_parts = 8};
   if (backward) sizes.gradient = sizes.block;
   exchange.begin(std::move(sizes));
   exchange.packed();
   exchange.open();
   comm.barrier();
-  std::byte done{};
-  if (comm.rank() == 0) {
-    exchange.start(0);
-    work();
-    Transfer::send(comm, {&done, 1}, 1, 99).wait();
-  } else {
-    auto end = Transfer::receive(comm, {&done, 1}, 0, 99);
-    while (!end.test()) usleep(100'000);
-    exchange.start(0);
-  }
-  for (int step = 0; step < ring.size; ++step) {
+  if (backward || comm.rank() == 0) exchange.start(0);
+  if (!backward) while_the_other_sleeps(comm, work);
+  if (!backward && comm.rank() == 1) exchange.start(0);
+  for (int step = 0; step < 2; ++step) {
     if (step > 0) exchange.start(step);
-    if (backward) {
-      for (const BlockPart& part : exchange.parts(step)) exchange.add_share(step, part, true);
+    for (const BlockPart& part : backward ? exchange.parts(step) : std::vector<BlockPart>{}) {
+      if (step == 1 && part.is_first()) settle(exchange);
+      if (step == 1 && (comm.rank() == 0 ? part.is_last() : part.is_first())) while_the_other_sleeps(comm, work);
+      exchange.add_share(step, part, true);
     }
     exchange.finish(step);
   }
@@ -104,7 +120,7 @@ void beside_pending_hop(const Communicator& comm, Exchange& exchange, bool backw
 void measure_polling(const Communicator& comm, const kernels::KernelTable& table, DType dtype, bool backward) {
   ExchangeKind resolved{};
   const auto exchange = make_exchange(ExchangeKind::messages, comm, 0, &resolved);
-  beside_pending_hop(comm, *exchange, backward, [&] {
+  beside_messages(comm, *exchange, backward, [&] {
     Attention attention(table, dtype);
     std::int64_t polls = 0;
     const Progress progress = [&] {

@@ -48,7 +48,8 @@ PassSizes sizes_for(const RingSchedule& ring) {
           .travel = travel_plan(ring, Blocks::rows),
           .block = {.heads = 2, .k_bytes = 16, .v_bytes = 24, .granule = 4},
           .gradient = {.heads = 2, .k_bytes = 4 * width, .v_bytes = 4 * width},
-          .key_tile = 24};
+          .key_tile = 24,
+          .home_parts = 8};
 }
 
 /// What owners write to their blocks and ranks to their shares, by (head, K or V, row): whoever confuses rows is found out.
