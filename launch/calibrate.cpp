@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <memory>
 
-
 #include "kernels/kernel_table.hpp"
 #include "launch/calibrate_machine.hpp"
 #include "launch/command.hpp"

@@ -175,8 +175,9 @@ Machine read_machine(const std::string& path) {
   try {
     return machine_from(path, toml::parse_file(path));
   } catch (const toml::parse_error& error) {
-    throw InputError(fmt::format("{}:{}: {} (no machine can be read from it); `annulus calibrate` writes such files", path,
-                                 error.source().begin.line, error.description()));
+    const auto line = error.source().begin.line;  // 0: there is no such file
+    throw InputError(fmt::format("{}{}: {} (no machine can be read from it); `annulus calibrate` writes such files", path,
+                                 line > 0 ? fmt::format(":{}", line) : "", error.description()));
   }
 }
 

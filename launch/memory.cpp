@@ -94,11 +94,17 @@ std::uint64_t saturated_sum(const std::vector<std::uint64_t>& values) {
 
 }  // namespace
 
-std::uint64_t peak_rss_bytes() {
+std::uint64_t peak_private_bytes() {
   const std::string status = "/proc/self/status";
   const std::uint64_t peak = kib_of(status, "VmHWM:");
-  const std::uint64_t shared = kib_of(status, "RssFile:") + kib_of(status, "RssShmem:");
-  return peak - std::min(peak, shared) + kib_of("/proc/self/smaps_rollup", "Pss_Shmem:");
+  return peak - std::min(peak, kib_of(status, "RssFile:") + kib_of(status, "RssShmem:"));
+}
+
+std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world) {
+  const Communicator node = world.node();
+  std::array<std::uint64_t, 1> shared{kib_of("/proc/self/smaps_rollup", "Pss_Shmem:")};
+  node.sum(shared);
+  return world.all_gather(peak_private_bytes() + shared[0] / static_cast<std::uint64_t>(node.size()));
 }
 
 void forget_peak_memory() {

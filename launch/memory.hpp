@@ -5,15 +5,20 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "runtime/comm/communicator.hpp"
 
 namespace annulus::launch {
 
-/// Peak memory of this rank in bytes, 0 where the system does not say: VmHWM less the resident pages of files and of
-/// shared memory, plus its share of the shared memory (each page divided by the ranks that map it, so that a ring of
-/// equal shards comes to its own window). Call while the ring lives: windows count only while mapped. Local.
-std::uint64_t peak_rss_bytes();
+/// Peak memory of this rank without files and shared memory in bytes, 0 where the system does not say: VmHWM less their
+/// resident pages. Local.
+std::uint64_t peak_private_bytes();
+
+/// Collective: of every rank, with its part of the shared memory that its node's ranks have touched. All have the same
+/// part: which rank reads most of the others' windows (in a causal ring the one with the last tokens) says nothing about
+/// what a rank needs, and windows are of one size. Call while the ring lives: windows count only while mapped.
+std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world);
 
 /// Gives freed memory back to the system; the peak begins anew from what is held now (Linux with glibc). Local.
 void forget_peak_memory();

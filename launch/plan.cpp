@@ -112,7 +112,7 @@ Json Planner::json() const {
 void Planner::print_facts() const {
   fmt::print("{}\n", facts_text({{"model", model_text(points_[0].model)},
                                  {"machine", machine_ ? fmt::format("{} ({})", machine_->name, machine_->source)
-                                                      : "none (sizes alone; --machine FILE.toml forecasts times)"},
+                                                      : "none (memory alone; --machine FILE.toml forecasts time and traffic)"},
                                  {"ranks x threads", fmt::format("{} to a node x {}", ranks_per_node() == most_ranks ? "all" : std::to_string(ranks_per_node()), threads())},
                                  {"directions", options_.request.scores.backward ? "forward and backward" : "forward"}}));
 }
@@ -132,10 +132,8 @@ void Planner::print_tables() const {
     if (preset.name != models[0].name) models.push_back(preset);
   }
   const std::int64_t window = quoted_window(model);
-  fmt::print("\nScores of one head and layer, were they kept (they never are):\n{}\nPairs of a causal mask and of a window of {}:\n{}"
-             "\nKV caches of 16-bit elements, at {} tokens:\n{}",
-             score_table(options_.seq_lens), window, window_table(options_.seq_lens, window),
-             size_text(options_.seq_lens.back()), kv_table(models, options_.seq_lens.back()));
+  fmt::print("\n{}\n{}\n{}", score_table(options_.seq_lens), window_table(options_.seq_lens, window),
+             kv_table(models, options_.seq_lens.back()));
 }
 
 void Planner::draw_mask() const {

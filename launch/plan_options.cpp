@@ -23,7 +23,7 @@ std::unique_ptr<Options> declare(PlanOptions& target) {
   options->sizes("ranks", "LIST", target.ranks, 1, "rank counts, ascending (default 1,2,4,8)");
   options->size("ranks-per-node", "R", target.ranks_per_node, 1,
                 "ranks that share a node (default: the machine's cores over --threads; without a machine all)");
-  options->text("machine", "FILE.toml", target.machine, "what to forecast times for; without it: memory and traffic alone");
+  options->text("machine", "FILE.toml", target.machine, "what to forecast times and traffic for; without it: memory alone");
   options->size("memory", "BYTES", target.memory, 1, "of a rank, such as 80G (default: its share of the machine's node)");
   options->size("batch", "B", target.request.batch, 1, "sequences (default 1)");
   options->flag("items", target.items, "list the memory of every point item by item (one point alone lists it anyway)");

@@ -54,7 +54,7 @@ std::string points_table(const std::vector<PlanPoint>& points, const Budget& bud
   std::vector<std::string> header{"tokens", "ranks", "nodes", "scheme", "memory of a rank"};
   const bool limited = budget(1) > 0;
   if (limited) header.emplace_back("fits");
-  if (timed) header.insert(header.end(), {"global layer", "local layer", "run", "exposed", "efficiency", "TFLOP/s", "sent"});
+  if (timed) header.insert(header.end(), {"global layer", "local layer", "run", "exposed", "efficiency", "TFLOP/s", "sent", "by a rank"});
   Table table(header);
   for (const PlanPoint& point : points) {
     const forecast::Placement& placement = point.plan.placement;
@@ -66,7 +66,8 @@ std::string points_table(const std::vector<PlanPoint>& points, const Budget& bud
       cells.insert(cells.end(),
                    {layer_text(point, LayerKind::global), layer_text(point, LayerKind::local), seconds_text(totals.seconds),
                     percent(totals.exposed_seconds / totals.seconds), percent(point.efficiency()),
-                    rate_text(totals.flops / totals.seconds), bytes_text(totals.bytes_sent)});
+                    rate_text(totals.flops / totals.seconds), bytes_text(totals.bytes_sent),
+                    bytes_text(totals.most_bytes_per_link)});
     }
     table.add(std::move(cells));
   }
@@ -143,6 +144,7 @@ Json point_to_json(const PlanPoint& point) {
                       {"seconds", layer.seconds()},
                       {"exposed_comm_seconds", layer.attention.exposed_seconds},
                       {"bytes_sent", layer.attention.bytes_sent},
+                      {"most_bytes_per_link", layer.attention.most_bytes_per_link},
                       {"flops", layer.attention.flops}});
   }
   Json json{{"seq_len", point.model.attention.seq_q},

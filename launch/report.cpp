@@ -107,8 +107,6 @@ LayerReport layer_report(const Communicator& world, std::int64_t index, const Ma
           .exposed_comm_seconds = seconds[1]};
 }
 
-std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world) { return world.all_gather(peak_rss_bytes()); }
-
 std::string layer_table(const std::vector<LayerReport>& layers) {
   Table table({"layer", "kind", "direction", "messages", "sent", "seconds", "TFLOP/s", "exposed"});
   for (const LayerReport& layer : layers) {

@@ -69,9 +69,6 @@ std::int64_t documents_in(const MaskSpec& mask);
 LayerReport layer_report(const Communicator& world, std::int64_t index, const MaskSpec& mask,
                          kernels::Direction direction, const CallReport& mine);
 
-/// Collective: peak memory of every rank, by rank (see peak_rss_bytes in memory.hpp); call while the ring lives.
-std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world);
-
 /// One line per layer and direction, for people.
 std::string layer_table(const std::vector<LayerReport>& layers);
 

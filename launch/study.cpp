@@ -144,7 +144,8 @@ ExitCode StudyRun::run() {
     if (!is_filed(point)) {
       stop_if_asked(done);
       if (!has_room(point)) {
-        left_out_.push_back(fmt::format("{} ranks, {} tokens: more memory than there is", point.request.placement.ranks, point.request.seq_len));
+        left_out_.push_back(fmt::format("{} ranks, {} tokens: it needs more memory than the node has",
+                                        point.request.placement.ranks, point.request.seq_len));
         continue;
       }
       progress_.show(fmt::format("point {} of {}: {} ranks, {} tokens, {}", done + 1, sweep_.points.size(),
@@ -157,6 +158,7 @@ ExitCode StudyRun::run() {
     }
     ++done;
   }
+  if (done == 0) throw ResourceError(fmt::format("no point of this study was measured ({}); try shorter contexts", left_out_.front()));
   print_end();
   return ExitCode::done;
 }

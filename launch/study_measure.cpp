@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
+#include <ctime>
 
+#include "kernels/base/stopwatch.hpp"
 #include "launch/memory.hpp"
 #include "launch/report.hpp"
 #include "runtime/comm/agreement.hpp"
@@ -20,6 +21,12 @@ using kernels::Direction;
 /// Of any position, spread over the vocabulary.
 std::uint8_t token_at(std::int64_t pos) {
   return static_cast<std::uint8_t>((static_cast<std::uint64_t>(pos) * 0x9e3779b97f4a7c15U) >> 56U);
+}
+
+double process_cpu_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 class PointRun {
@@ -41,13 +48,16 @@ class PointRun {
   }
 
   MeasuredPoint run() {
-    const int runs = std::max(1, how_.warmups) + how_.repeats;
-    for (int i = 0; i < runs; ++i) {
-      if (i == std::max(1, how_.warmups)) computed_before_ = timeline_.seconds(Activity::compute);
-      run_once(i == 0);
-    }
+    const int warmups = std::max(1, how_.warmups);
+    for (int i = 0; i < warmups; ++i) run_once(i == 0);
+    computed_before_ = timeline_.seconds(Activity::compute);
+    const double cpu_before = process_cpu_seconds();
+    const Stopwatch watch;
+    for (int i = 0; i < how_.repeats; ++i) run_once(false);
+    const double held = (process_cpu_seconds() - cpu_before) / (watch.seconds() * stack_.workers().size());
     MeasuredPoint measured = summary();
     measured.imbalance = imbalance();
+    measured.cpu_share = mean(held);
     if (verifier_) {
       measured.errors = errors_;
       measured.verified_rows = static_cast<std::int64_t>(verifier_->samples().size());
@@ -129,10 +139,15 @@ class PointRun {
   double imbalance() const {
     const double own = timeline_.seconds(Activity::compute) - computed_before_;
     std::array<double, 1> most{own};
-    std::array<double, 1> sum{own};
     comm_.max(most);
+    const double usual = mean(own);
+    return usual > 0 ? most[0] / usual : 1;
+  }
+  /// Over the ranks.
+  double mean(double own) const {
+    std::array<double, 1> sum{own};
     comm_.sum(sum);
-    return sum[0] > 0 ? most[0] * comm_.size() / sum[0] : 1;
+    return sum[0] / comm_.size();
   }
 
   const Communicator& comm_;
@@ -151,7 +166,7 @@ class PointRun {
 MeasuredPoint measure_point(const Communicator& comm, const PlanPoint& point, const PointRequest& request,
                             const MeasureHow& how) {
   forget_peak_memory();
-  const std::uint64_t before = peak_rss_bytes();
+  const std::uint64_t before = peak_private_bytes();
   MeasuredPoint measured = PointRun(comm, point, request, how).run();
   const std::vector<std::uint64_t> held_before = comm.all_gather(before);
   for (std::size_t rank = 0; rank < measured.peak_bytes.size(); ++rank) {

@@ -27,6 +27,7 @@ struct MeasuredPoint {
   double spread = 0;               ///< (p90 - p10) / median
   double exposed_seconds = 0;      ///< median over repeats, of sums over layers
   double imbalance = 1;            ///< compute of the rank that computes most, over the mean
+  double cpu_share = 1;            ///< CPU time of the ranks in the repeats, over their time and threads
   double flops = 0;
   std::vector<std::uint64_t> peak_bytes;    ///< by rank, above what the process held before
   std::vector<stack::LayerCost> layers;     ///< medians over repeats

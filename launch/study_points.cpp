@@ -141,6 +141,8 @@ TimePoint time_point(const Line& line, const std::string& scheme) {
   point.seconds = line.estimate_of("/seconds");
   point.seconds_range = range_of(line.numbers_at("/measured/samples"));
   point.tflops = line.number_at("/measured/tflops");
+  point.cpu_share = line.number_at("/measured/cpu_share");
+  point.verified_error = line.number_at("/measured/verify/max_rel_error");
   const Estimate exposed = line.estimate_of("/exposed_comm_seconds");
   point.exposed_share = {share_of(exposed.measured, point.seconds.measured),
                          share_of(exposed.predicted, point.seconds.predicted)};
@@ -251,6 +253,12 @@ std::vector<Line> current_lines(const StudyContent& content, const std::string& 
 std::optional<double> Estimate::relative_error() const {
   if (!measured || !predicted || *measured == 0) return std::nullopt;
   return (*predicted - *measured) / *measured;
+}
+
+Estimate TimePoint::cpu_seconds() const {
+  Estimate held = seconds;
+  if (held.measured) *held.measured *= std::min(1.0, cpu_share.value_or(1));
+  return held;
 }
 
 Study study_from(const StudyContent& content, const std::string& path) {

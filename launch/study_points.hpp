@@ -44,12 +44,17 @@ struct TimePoint {
   Estimate seconds;
   std::optional<Range> seconds_range;
   std::optional<double> tflops;  ///< of all ranks
+  std::optional<double> cpu_share;  ///< CPU time of the ranks over their time and threads: what others on the machine left them
+  std::optional<double> verified_error;  ///< relative, the largest; empty: nothing verified
   /// Rate per rank, relative to the smallest rank count of the same series; empty in a series of one rank count.
   Estimate efficiency;
   Estimate exposed_share;             ///< of the time, [0, 1]
   Estimate memory_bytes;              ///< of the largest rank
   std::optional<Range> memory_range;  ///< over ranks
   std::vector<LayerPoint> layers;
+
+  /// As if others had left the machine to the ranks.
+  Estimate cpu_seconds() const;
 };
 
 struct CapacityPoint {

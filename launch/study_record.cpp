@@ -48,6 +48,7 @@ json measured_json(const MeasuredPoint& measured, const stack::ModelSpec& model)
              {"tflops", measured.flops / measured.seconds * 1e-12},
              {"exposed_comm_seconds", measured.exposed_seconds},
              {"imbalance", measured.imbalance},
+             {"cpu_share", measured.cpu_share},
              {"peak_bytes", measured.peak_bytes},
              {"exchange", measured.exchange},
              {"layers", layers},
@@ -89,8 +90,9 @@ void add_times(json& record, const Communicator& ranks, const StudyPoint& point,
 void add_longest(json& record, const Communicator& ranks, const StudyPoint& point, const StudyOptions& options) {
   const LongestContext longest = search_longest(ranks, point.request, static_cast<std::uint64_t>(options.memory));
   if (longest.seq_len == 0) {
-    throw ResourceError(fmt::format("--memory {} on {} ranks (not even {} tokens fit); try more", options.memory, ranks.size(),
-                                    longest.tried.back().seq_len));
+    const TriedContext& least = longest.tried.back();
+    throw ResourceError(fmt::format("--memory {} fits no context with ranks {} (a rank took {} for a length of {}); try more",
+                                    options.memory, ranks.size(), bytes_text(static_cast<double>(least.peak_bytes)), least.seq_len));
   }
   json tried = json::array();
   for (const TriedContext& one : longest.tried) {
@@ -107,7 +109,7 @@ json study_header(const Communicator& world, const StudyOptions& options, const 
   const int nodes = job.nodes();
   return {{"study", name(options.kind)},
           {"machine",
-           {{"fingerprint", fmt::format("{}, {} cores, {} nodes", cpu, node_cores(), nodes)},
+           {{"fingerprint", fmt::format("{}, {} x {} cores", cpu, nodes, node_cores())},
             {"cpu", cpu},
             {"ranks", world.size()},
             {"nodes", nodes}}}};

@@ -34,7 +34,6 @@ class Search {
     while (beyond - fitting > 1) {
       const std::int64_t middle = (fitting + beyond) / 2;
       (fits(middle) ? fitting : beyond) = middle;
-      if (fitting == 0 && beyond == 1) break;
     }
     found_.seq_len = fitting * step_;
     return found_;

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -36,19 +37,22 @@ Number half_range(const TimePoint& point) {
 }
 
 TitledTable time_table(const Study& study) {
-  Table table({"scheme", "ranks", "tokens", "time", "+-", "predicted", "error", "efficiency", "predicted", "TFLOP/s"});
+  Table table({"scheme", "ranks", "tokens", "time", "+-", "predicted", "error", "efficiency", "predicted", "TFLOP/s", "CPU"});
   for (const TimePoint& point : study.times) {
     table.add({point.scheme, std::to_string(point.ranks), tokens(static_cast<double>(point.seq_len)),
                text_or_dash(point.seconds.measured, seconds_text), text_or_dash(half_range(point), percent),
                text_or_dash(point.seconds.predicted, seconds_text),
                text_or_dash(point.seconds.relative_error(), percent), text_or_dash(point.efficiency.measured, percent),
-               text_or_dash(point.efficiency.predicted, percent), text_or_dash(point.tflops, rate)});
+               text_or_dash(point.efficiency.predicted, percent), text_or_dash(point.tflops, rate),
+               text_or_dash(point.cpu_share, percent)});
   }
   return {"Time",
           "Median of the samples and half their range; the error is that of the prediction. Efficiency: rate per rank, "
           "relative to "
           "the smallest number of ranks of the same scheme and " +
-              std::string(study.kind == "weak" ? "tokens per rank." : "length."),
+              std::string(study.kind == "weak" ? "tokens per rank." : "length.") +
+              " CPU: time that the\nranks had a core for each of their threads; well under 100 % others used the machine, and "
+              "no prediction knows of them.",
           table};
 }
 
@@ -99,6 +103,7 @@ TitledTable longest_table(const Study& study) {
 /// Sizes of errors, whatever their sign.
 struct Errors {
   Samples time;
+  Samples cpu_time;  ///< of the time that the ranks had their cores
   Samples layer;
   Samples exposed;  ///< differences of shares
   Samples memory;
@@ -111,6 +116,7 @@ void add_size(Samples& samples, Number error) {
 
 void add_errors(const TimePoint& point, Errors& errors) {
   add_size(errors.time, point.seconds.relative_error());
+  if (const Number error = point.cpu_seconds().relative_error(); point.cpu_share) add_size(errors.cpu_time, error);
   add_size(errors.memory, point.memory_bytes.relative_error());
   for (const LayerPoint& layer : point.layers) add_size(errors.layer, layer.seconds.relative_error());
   if (point.exposed_share.measured && point.exposed_share.predicted) {
@@ -133,9 +139,9 @@ TitledTable error_table(const Study& study) {
     add_size(by_scheme[point.scheme].longest, point.longest.relative_error());
     add_size(all.longest, point.longest.relative_error());
   }
-  Table table({"scheme", "time", "time per layer", "exposed", "memory", "longest context"});
+  Table table({"scheme", "time", "CPU time", "time per layer", "exposed", "memory", "longest context"});
   const auto add = [&table](const std::string& name, const Errors& errors) {
-    table.add({name, median_and_worst(errors.time, percent), median_and_worst(errors.layer, percent),
+    table.add({name, median_and_worst(errors.time, percent), median_and_worst(errors.cpu_time, percent), median_and_worst(errors.layer, percent),
                median_and_worst(errors.exposed, percent_points), median_and_worst(errors.memory, percent),
                median_and_worst(errors.longest, percent)});
   };
@@ -143,7 +149,7 @@ TitledTable error_table(const Study& study) {
   if (by_scheme.size() > 1) add("all", all);
   return {"Errors of the predictions",
           "Median and, in parentheses, the largest of their sizes; for the exposed share the difference in percentage "
-          "points.",
+          "points.\nCPU time: against the measured time less what others on the machine took of it.",
           table};
 }
 
@@ -152,6 +158,18 @@ std::string header_text(const nlohmann::json& header, const char* place) {
   const nlohmann::json value = header.value(nlohmann::json::json_pointer(place), nlohmann::json());
   if (value.is_null()) return {};
   return checkpoint::printable_line(value.is_string() ? value.get<std::string>() : value.dump());
+}
+
+void add_verification(const Study& study, Facts& facts) {
+  std::size_t verified = 0;
+  double largest = 0;
+  for (const TimePoint& point : study.times) {
+    if (!point.verified_error) continue;
+    ++verified;
+    largest = std::max(largest, *point.verified_error);
+  }
+  if (verified == 0) return;
+  facts.emplace_back("verified", fmt::format("{} points on sampled rows in f64, largest relative error {:.2e}", verified, largest));
 }
 
 }  // namespace
@@ -168,6 +186,7 @@ Facts study_facts(const Study& study, const std::string& path) {
   for (const auto& [name, place] : places) {
     if (const std::string text = header_text(study.header, place); !text.empty()) facts.emplace_back(name, text);
   }
+  add_verification(study, facts);
   if (!study.first.empty()) facts.emplace_back("measured", fmt::format("{} to {}", study.first, study.last));
   return facts;
 }

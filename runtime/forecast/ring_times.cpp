@@ -14,7 +14,8 @@ namespace {
 /// The state of all ranks at some point of the ring.
 class Play {
  public:
-  explicit Play(const RingCosts& costs) : costs_(costs), now_(ranks(), 0), busy_(ranks(), 0), last_step_(ranks(), 0) {
+  explicit Play(const RingCosts& costs)
+      : costs_(costs), now_(ranks(), 0), busy_(ranks(), 0), link_(ranks(), 0), last_step_(ranks(), 0), turn_(ranks(), 0) {
     for (int rank = 0; rank < costs.ranks; ++rank) rings_.emplace_back(rank, costs.ranks, costs.group_size);
   }
 
@@ -22,11 +23,12 @@ class Play {
     const int hops = rings_[0].groups();
     std::vector<double> closed = now_;  // the sums of the last hop
     for (int hop = 0; hop < hops; ++hop) {
-      const std::vector<double> sums = hop > 0 && backward() ? arrivals(closed, closed, hop - 1, costs_.gradient) : now_;
-      const std::vector<double> blocks = hop + 1 < hops ? arrivals(now_, sums, hop, costs_.block) : now_;
+      if (hop > 0 && backward()) link_ = arrivals(closed, hop - 1, costs_.gradient);
+      const std::vector<double> sums = link_;
+      if (hop + 1 < hops) link_ = arrivals(now_, hop, costs_.block);
       compute(hop, sums);
       closed = latest_of_groups(now_);
-      if (hop + 1 < hops) meet(blocks);
+      if (hop + 1 < hops) meet(link_);
     }
     if (backward() && hops > 1) come_home(hops - 1);
     return times();
@@ -38,13 +40,12 @@ class Play {
   double& at(std::vector<double>& times, int rank) const { return times[static_cast<std::size_t>(rank)]; }
   double at(const std::vector<double>& times, int rank) const { return times[static_cast<std::size_t>(rank)]; }
 
-  /// At whom the transfer of `hop` has arrived, if both sides are ready at `ready` and the link is free at `link`.
-  std::vector<double> arrivals(const std::vector<double>& ready, const std::vector<double>& link, int hop,
-                               const std::function<double(int, int)>& seconds) const {
+  /// When the transfer of `hop` has arrived at each rank, if both sides are ready at `ready`.
+  std::vector<double> arrivals(const std::vector<double>& ready, int hop, const std::function<double(int, int)>& seconds) const {
     std::vector<double> arrived(ranks());
     for (int rank = 0; rank < costs_.ranks; ++rank) {
       const int from = rings_[static_cast<std::size_t>(rank)].next();
-      const double begin = std::max({at(ready, rank), at(ready, from), at(link, rank)});
+      const double begin = std::max({at(ready, rank), at(ready, from), at(link_, rank)});
       at(arrived, rank) = begin + seconds(rank, hop);
     }
     return arrived;
@@ -60,8 +61,8 @@ class Play {
         at(busy_, rank) += seconds;
         at(now_, rank) += seconds;
         if (!backward()) continue;
-        const double turn = step % group == 0 ? at(sums, rank) : at(before, neighbour(rank));
-        at(now_, rank) = std::max(at(now_, rank), turn);
+        at(turn_, rank) = step % group == 0 ? at(sums, rank) : at(before, neighbour(rank));
+        at(now_, rank) = std::max(at(now_, rank), at(turn_, rank));
       }
     }
   }
@@ -87,15 +88,23 @@ class Play {
     return times;
   }
 
-  /// All pieces but the last leave while the last step computes.
+  /// All pieces but the last leave while the last step computes, once the sum they are added to is there.
   void come_home(int hop) {
     const double part = 1.0 / costs_.last_pieces;
     std::vector<double> first_piece = now_;
-    for (int rank = 0; rank < costs_.ranks; ++rank) at(first_piece, rank) -= (1 - part) * at(last_step_, rank);
-    const std::vector<double> streamed = arrivals(first_piece, first_piece, hop, costs_.gradient);
+    for (int rank = 0; rank < costs_.ranks; ++rank) {
+      at(first_piece, rank) = std::max(at(now_, rank) - (1 - part) * at(last_step_, rank), at(turn_, rank));
+    }
+    const std::vector<double> streamed = arrivals(with_neighbours(first_piece), hop, costs_.gradient);
     const auto last_part = [&](int rank, int) { return part * costs_.gradient(rank, hop); };
-    const std::vector<double> last = arrivals(now_, now_, hop, last_part);
+    const std::vector<double> last = arrivals(with_neighbours(now_), hop, last_part);
     for (std::size_t rank = 0; rank < ranks(); ++rank) now_[rank] = std::max(streamed[rank], last[rank]);
+  }
+  /// The neighbour is the last to add to a rank's own sum.
+  std::vector<double> with_neighbours(const std::vector<double>& times) const {
+    std::vector<double> later = times;
+    for (int rank = 0; rank < costs_.ranks; ++rank) at(later, rank) = std::max(at(times, rank), at(times, neighbour(rank)));
+    return later;
   }
 
   RingTimes times() const {
@@ -113,7 +122,9 @@ class Play {
   std::vector<RingSchedule> rings_;
   std::vector<double> now_;   ///< when a rank goes on
   std::vector<double> busy_;  ///< what it has computed
+  std::vector<double> link_;  ///< from the next rank: when it is free
   std::vector<double> last_step_;
+  std::vector<double> turn_;  ///< when the sum is there that the last step adds to
 };
 
 }  // namespace

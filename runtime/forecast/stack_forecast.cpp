@@ -76,7 +76,7 @@ class Forecaster {
   /// x of the halo, which the layer before a run fetches; backward, its gradients go home behind the run's first layer.
   void add_halo(std::int64_t index, Direction direction, CallForecast& attention) const {
     const std::int64_t opened = direction == Direction::forward ? index + 1 : index;
-      if (opened >= model_.layers || !rows_[0].opens_run(opened)) return;
+    if (opened >= model_.layers || !rows_[0].opens_run(opened)) return;
     const auto element = direction == Direction::forward ? size_of(model_.attention.dtype) : sizeof(float);
     const double row_bytes = static_cast<double>(model_.attention.batch * model_.width()) * static_cast<double>(element);
     std::int64_t halo = 0;
@@ -127,6 +127,7 @@ StackTotals totals(const std::vector<LayerForecast>& layers) {
     sum.exposed_seconds += layer.attention.exposed_seconds;
     sum.flops += layer.attention.flops;
     sum.bytes_sent += layer.attention.bytes_sent;
+    sum.most_bytes_per_link += layer.attention.most_bytes_per_link;
   }
   return sum;
 }

@@ -40,6 +40,7 @@ struct StackTotals {
   double exposed_seconds = 0;
   double flops = 0;
   double bytes_sent = 0;
+  double most_bytes_per_link = 0;
 };
 StackTotals totals(const std::vector<LayerForecast>& layers);
 

@@ -10,6 +10,7 @@
 
 #include "launch/study_file.hpp"
 #include "tests/launch/program.hpp"
+#include "tests/launch/refusal.hpp"
 
 namespace annulus::test {
 namespace {
@@ -28,7 +29,8 @@ json layer(const char* kind, double seconds) {
           {"messages", 2}};
 }
 
-/// Made-up numbers that are easy to check: `seconds` measured, a tenth less predicted, a quarter of it exposed.
+/// Made-up numbers that are easy to check: `seconds` measured, a tenth less predicted, which is what others left of the
+/// cores, and a quarter of it exposed.
 json time_record(std::int64_t ranks, std::int64_t seq_len, double seconds, double tflops,
                  const std::string& scheme = "zigzag") {
   const json point{{"ranks", ranks}, {"seq_len", seq_len}, {"threads", 1}};
@@ -39,6 +41,8 @@ json time_record(std::int64_t ranks, std::int64_t seq_len, double seconds, doubl
            {{"seconds", seconds},
             {"samples", {0.9 * seconds, 1.1 * seconds}},
             {"tflops", tflops},
+            {"cpu_share", 0.9},
+            {"verify", {{"rows", 4}, {"max_rel_error", 2e-6}}},
             {"exposed_comm_seconds", seconds / 4},
             {"peak_bytes", std::vector<int>(static_cast<std::size_t>(ranks), 1 << 20)},
             {"layers", {layer("local", 0.5), layer("global", 3), layer("global", 5)}}}},
@@ -93,11 +97,6 @@ class ReportTest : public testing::Test {
     }
     return found;
   }
-  void expect_refusal(const Outcome& outcome, int code, const std::string& said) const {
-    EXPECT_EQ(outcome.code, code) << outcome.err;
-    ASSERT_EQ(outcome.messages().size(), 1U) << outcome.err;
-    EXPECT_NE(outcome.messages()[0].find(said), std::string::npos) << outcome.messages()[0];
-  }
 
   Folder folder_;
   std::string path_ = folder_ / "my results.jsonl";
@@ -109,21 +108,23 @@ TEST_F(ReportTest, TellsWhatWasMeasuredBesideWhatWasPredicted) {
   const Outcome outcome = report();
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(squeezed(line(outcome.out, "Time", "zigzag      4")),
-            "zigzag 4 64k 5.00 s 10.0 % 4.50 s -10.0 % 80.0 % 80.0 % 0.8");
+            "zigzag 4 64k 5.00 s 10.0 % 4.50 s -10.0 % 80.0 % 80.0 % 0.8 90.0 %");
   EXPECT_EQ(squeezed(line(outcome.out, "Communication and memory", "zigzag      4")),
             "zigzag 4 64k 25.0 % 0.0 % 1.0 MiB 1.5 MiB 50.0 %");
   EXPECT_EQ(squeezed(line(outcome.out, "Layers", "zigzag      1")),
             "zigzag 1 64k global forward 2 4.00 s 2.00 s -50.0 % 250.0 ms 1.0 KiB");
   EXPECT_EQ(squeezed(line(outcome.out, "Errors of the predictions", "zigzag")),
-            "zigzag 10.0 % (10.0 %) 50.0 % (50.0 %) 25.0 pp (25.0 pp) 50.0 % (50.0 %) -");
+            "zigzag 10.0 % (10.0 %) 0.0 % (0.0 %) 50.0 % (50.0 %) 25.0 pp (25.0 pp) 50.0 % (50.0 %) -");
+  EXPECT_NE(outcome.out.find("verified  2 points on sampled rows in f64, largest relative error 2.00e-06"), std::string::npos)
+      << outcome.out;
   EXPECT_NE(outcome.out.find(content(pages_ + "/tables.txt")), std::string::npos) << "the file has what was printed";
 }
 
 TEST_F(ReportTest, ComparesRatesInAWeakStudy) {
   make("weak", {time_record(1, 1024, 1, 0.2), time_record(3, 3072, 4, 0.3), time_record(1, 2048, 1, 0.4)});
   const std::string out = report().out;
-  EXPECT_EQ(squeezed(line(out, "Time", "zigzag      3")), "zigzag 3 3k 4.00 s 10.0 % 3.60 s -10.0 % 50.0 % 50.0 % 0.3");
-  EXPECT_NE(squeezed(out).find("zigzag 1 2k 1.00 s 10.0 % 900.0 ms -10.0 % - - 0.4"), std::string::npos)
+  EXPECT_EQ(squeezed(line(out, "Time", "zigzag      3")), "zigzag 3 3k 4.00 s 10.0 % 3.60 s -10.0 % 50.0 % 50.0 % 0.3 90.0 %");
+  EXPECT_NE(squeezed(out).find("zigzag 1 2k 1.00 s 10.0 % 900.0 ms -10.0 % - - 0.4 90.0 %"), std::string::npos)
       << "alone in its series";
 }
 
@@ -153,7 +154,7 @@ TEST_F(ReportTest, ManagesWithoutWhatWasNotMeasured) {
   make("strong", {bare});
   const Outcome outcome = report();
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_EQ(squeezed(line(outcome.out, "Time", "zigzag")), "zigzag 2 1000 1.00 s - - - - - -");
+  EXPECT_EQ(squeezed(line(outcome.out, "Time", "zigzag")), "zigzag 2 1000 1.00 s - - - - - - -");
 }
 
 TEST_F(ReportTest, WritesTablesWhereNothingCanDraw) {

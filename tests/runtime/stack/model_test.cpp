@@ -206,6 +206,18 @@ TEST(MemoryPlan, CountsARingForEachKind) {
   EXPECT_GT(ring_of(mixed("LG", 2)), ring_of(mixed("LG", 1)));
 }
 
+TEST(MemoryPlan, StagesAHaloThatTravels) {
+  using kernels::Direction;
+  const auto stages = [](const std::string& pattern, std::int64_t layers, Direction direction) {
+    const RunShape run{.layout = {}, .ranks = 4, .direction = direction, .local_halo = LocalHalo::resident};
+    const auto items = memory_plan(mixed(pattern, layers), run, kernels::kernel_table("portable", DType::f32));
+    return std::ranges::any_of(items, [](const MemoryItem& item) { return item.name.starts_with("halo of x"); });
+  };
+  EXPECT_FALSE(stages("LG", 2, Direction::forward)) << "the first run's comes with the input";
+  EXPECT_TRUE(stages("LG", 3, Direction::forward));
+  EXPECT_TRUE(stages("LG", 2, Direction::backward)) << "its gradients go home";
+}
+
 TEST(MemoryPlan, RefusesSizesBeyond63Bits) {
   for (const std::int64_t seq : {std::int64_t{1} << 55, std::numeric_limits<std::int64_t>::max()}) {
     EXPECT_THROW(planned(seq, 1, kernels::Direction::forward), ResourceError) << seq;

@@ -1,0 +1,61 @@
+/// `annulus calibrate` as a user meets it. What it measures depends on the machine; that it is a machine does not.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "launch/machine_file.hpp"
+#include "runtime/forecast/attention_forecast.hpp"
+#include "tests/launch/program.hpp"
+#include "tests/launch/refusal.hpp"
+
+namespace annulus::test {
+namespace {
+
+using kernels::Direction;
+
+TEST(Calibrate, DescribesTheMachine) {
+  const Folder folder;
+  const std::string path = folder / "here.toml";
+  std::ofstream(path) << "an old one\n";
+  const Outcome outcome = run_program(2, {"calibrate", path, "--name", "a \"test\"", "--samples", "1", "--folder", folder / "."});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("not measured (one node): as within"), std::string::npos) << outcome.out;
+  EXPECT_EQ(folder.names(), std::set<std::string>{"here.toml"}) << "what was written to measure is gone";
+  const forecast::Machine machine = launch::read_machine(path);
+  EXPECT_EQ(machine.name, "a \"test\"");
+  EXPECT_NE(machine.source.find("2 ranks, 2 on a node"), std::string::npos) << machine.source;
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const Direction direction : {Direction::forward, Direction::backward}) {
+      for (const std::int64_t head_dim : {64, 128}) {
+        const forecast::KernelSpeed& speed = forecast::kernel_speed(machine, dtype, head_dim, direction);
+        EXPECT_EQ(speed.head_dim, head_dim);
+        EXPECT_GT(speed.flops_per_second, 1e8);
+        EXPECT_LT(speed.flops_per_second, 1e13) << "of one core";
+        EXPECT_LT(speed.row_seconds, 1e-3);
+        EXPECT_LT(speed.edge_keys, 2000);
+      }
+    }
+  }
+  EXPECT_GT(machine.node.bytes_per_second, 1e7);
+  EXPECT_LT(machine.node.latency_seconds, 1);
+  EXPECT_GT(machine.projection_flops_per_second, 1e8);
+  EXPECT_GT(machine.weights_per_second, 1e6);
+  EXPECT_GT(machine.file_write_bytes_per_second, 1e6);
+  EXPECT_GT(machine.memory_per_node, std::uint64_t{1} << 28);
+  EXPECT_EQ(run_program(plainly, {"plan", "--seq-len", "64k", "--machine", path}).code, 0);
+}
+
+TEST(Calibrate, RefusesBeforeItMeasures) {
+  const Folder folder;
+  expect_refusal(run_program(plainly, {"calibrate"}), 2, "FILE.toml is missing");
+  expect_refusal(run_program(3, {"calibrate", folder / "x", "--samples", "0"}), 2, "--samples");
+  expect_refusal(run_program(plainly, {"calibrate", folder / "x", "--samples", "1001"}), 2, "--samples");
+  expect_refusal(run_program(plainly, {"calibrate", folder / "x", "--backend", "fast"}), 2, "fast");
+  expect_refusal(run_program(3, {"calibrate", folder / "absent/x"}), 4, "absent/x");
+  expect_refusal(run_program(plainly, {"calibrate", folder / "x", "--folder", folder / "absent", "--samples", "1"}), 4, "absent");
+  EXPECT_EQ(folder.names(), std::set<std::string>{});
+}
+
+}  // namespace
+}  // namespace annulus::test
