@@ -114,6 +114,26 @@ TEST(Reductions, FindsWhatWasNotHandedOver) {
   expect_fault("before its reductions have read", fault({.ends = false}));
 }
 
+TEST(Reductions, SeeWhatTheArrivingThreadItselfWrote) {
+  Sums with;
+  with.run([&](EmulatedMachine& machine) {
+    make_barrier(machine);
+    if (machine.lane() != 0) return;
+    if (machine.warp() < 4) {
+      machine.store_shared(static_cast<std::uint32_t>(machine.warp()) * 4, 2.0F);
+      machine.fence_async();
+      machine.barrier_arrive(told);
+    } else {
+      machine.barrier_wait(told, 0);
+      machine.reduce_add(with.sums, 0, 16);
+      machine.commit_reductions();
+      machine.wait_reductions_read<0>();
+    }
+  });
+  with.block.settle();
+  EXPECT_EQ(with.sums[3], 2);
+}
+
 /// A thread adds what it wrote; then, once or never told that it was read, another warp writes there again.
 TEST(Reductions, FindsWhatIsOverwrittenTooEarly) {
   const auto fault = [](bool read, bool tells) {
