@@ -100,7 +100,6 @@ struct HopperBackwardConfig {
   static constexpr int fused_bytes = fused ? ds_stages * ds_bytes + consumers * dq_bytes : 0;
   static constexpr int shared_bytes =
       2 * row_tile_bytes + 2 * stages * (tile_bytes + stats_bytes) + fused_bytes + barriers * barrier_bytes;
-  static constexpr bool can_fuse = width <= 128;
   static constexpr bool one_sum = width > 128;  ///< as in BackwardConfig
 };
 

@@ -223,6 +223,8 @@ struct HopperBackwardKernel : HopperBackwardConfig<T, width, wanted == Gradients
   using Element = T;
   static constexpr int row_width = width;
   static constexpr bool rows_are_keys = wanted != Gradients::dq;
+  // At width 64 ptxas 13.0 spills 8 words with the slopes of general scores beside all else.
+  static constexpr bool can_fuse = width == 128 || (width == 64 && !general);
   template <class Machine>
   static ANNULUS_DEVICE void run(Machine& machine, const Args& args) {
     const Meetings<rows_are_keys> meetings(machine, args.backward);
