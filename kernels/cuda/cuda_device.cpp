@@ -184,11 +184,6 @@ class CudaDevice final : public Device {
   void delta(const KernelKind& kind, const DeltaArgs& args) override {
     with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args, stream(Line::kernels)); });
   }
-  void clear(void* memory, std::int64_t bytes) override {
-    clock_.time(stream(Line::kernels), [&] {
-      check_cuda(cudaMemsetAsync(memory, 0, static_cast<std::size_t>(bytes), stream(Line::kernels)), "clear memory");
-    });
-  }
   void order_dq(int width, std::int64_t rows, const DqRowsArgs& args) override {
     with_dq_rows_kernel(width, [&]<class Kernel>() {
       launch<Kernel>(rows * width / Kernel::Shares::tile, args, stream(Line::kernels));

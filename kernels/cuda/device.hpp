@@ -99,8 +99,6 @@ class Device {
   /// One warp per row; `out` is the type of FinishArgs::out.
   virtual void finish(DType out, int width, const FinishArgs& args) = 0;
   virtual void delta(const KernelKind& kind, const DeltaArgs& args) = 0;
-  /// Fills memory with zeros.
-  virtual void clear(void* memory, std::int64_t bytes) = 0;
   /// Of a dQ of `rows` rows, which Gradients::all has added up.
   virtual void order_dq(int width, std::int64_t rows, const DqRowsArgs& args) = 0;
 };

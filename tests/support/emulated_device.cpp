@@ -125,13 +125,6 @@ void EmulatedDevice::delta(const KernelKind& kind, const DeltaArgs& args) {
   with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args); });
 }
 
-void EmulatedDevice::clear(void* memory, std::int64_t bytes) {
-  lines_.enqueue(Line::kernels, [this, memory, bytes] {
-    memory_.check(memory, static_cast<std::size_t>(bytes), 1);
-    std::fill_n(static_cast<std::byte*>(memory), bytes, std::byte{});
-  });
-}
-
 void EmulatedDevice::order_dq(int width, std::int64_t rows, const DqRowsArgs& args) {
   with_dq_rows_kernel(width, [&]<class Kernel>() { launch<Kernel>(rows * width / Kernel::Shares::tile, args); });
 }

@@ -56,7 +56,6 @@ class EmulatedDevice final : public kernels::cuda::Device {
                 const kernels::cuda::BackwardArgs& args) override;
   void finish(DType out, int width, const kernels::cuda::FinishArgs& args) override;
   void delta(const kernels::cuda::KernelKind& kind, const kernels::cuda::DeltaArgs& args) override;
-  void clear(void* memory, std::int64_t bytes) override;
   void order_dq(int width, std::int64_t rows, const kernels::cuda::DqRowsArgs& args) override;
 
   /// Work of another unit of the device, on the line of kernels.
