@@ -183,7 +183,8 @@ void Attend::compute(const AttendProblem& problem, Report& report) {
     progress_.show(fmt::format("{}: step {} of {}", phase, step + 1, steps));
   };
   RingAttention ring(world_.raw(), {options_.resolved_layout()}, problem.spec,
-                     {options_.backend, options_.exchange, options_.threads, show});
+                     {.backend = options_.backend, .exchange = options_.exchange, .threads = options_.threads, .on_step = show,
+                      .deterministic = options_.deterministic});
   Shards& own = *shards_;
   ring.forward({.q = own.q.view(),
                 .k = own.k.view(),
@@ -213,6 +214,7 @@ void Attend::compute(const AttendProblem& problem, Report& report) {
   report.backend = ring.backend();
   report.exchange = name(ring.exchange());
   report.mover = ring.mover();
+  report.deterministic = options_.deterministic;
   report.peak_rss_bytes = peak_rss_of_ranks(world_);
 }
 

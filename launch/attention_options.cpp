@@ -132,6 +132,9 @@ void add_scheme_options(Options& options, AttentionOptions& target) {
 
 void add_execution_options(Options& options, AttentionOptions& target) {
   add_scheme_options(options, target);
+  options.flag("deterministic", target.deterministic,
+               "the same bits every time; else --backend cuda sums dq on Hopper in the order in which processors come to it, which "
+               "is faster (CPU backends: always the same)");
   add_comm_timeout(options, target.comm_timeout);
 }
 

@@ -58,7 +58,14 @@ std::vector<KernelShape> kernel_shapes(const BenchOptions& options) {
     for (const std::int64_t rows : options.lengths()) {
       for (const bool causal : {false, true}) {
         for (const Direction direction : options.directions()) {
-          shapes.push_back({table, dtype, rows, options.head_count(), head_dim, {.causal = causal}, direction});
+          shapes.push_back({.table = table,
+                            .dtype = dtype,
+                            .rows = rows,
+                            .heads = options.head_count(),
+                            .head_dim = head_dim,
+                            .mask = {.causal = causal},
+                            .direction = direction,
+                            .deterministic = options.attention.deterministic});
         }
       }
     }
@@ -71,7 +78,8 @@ std::vector<WindowShape> window_shapes(const BenchOptions& options) {
   for (const std::int64_t window : options.windows()) {
     for_each_kernel(options, [&](DType dtype, const kernels::KernelTable* table, std::int64_t head_dim) {
       for (const Direction direction : options.directions()) {
-        shapes.push_back({table, dtype, options.window_rows(window), options.window_heads(), head_dim, window, direction});
+        shapes.push_back({table, dtype, options.window_rows(window), options.window_heads(), head_dim, window, direction,
+                          options.attention.deterministic});
       }
     });
   }
@@ -252,6 +260,7 @@ ExitCode bench(const Communicator& world, const BenchOptions& options) {
   const BenchResults results = measure(world, options);
   Report report;
   report.command = "bench";
+  report.deterministic = options.attention.deterministic;
   report.ranks = world.size();
   report.threads = most_threads(world, options);
   report.backend = backend_names(options);

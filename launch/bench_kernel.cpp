@@ -102,7 +102,7 @@ KernelBench::Seconds KernelBench::backward() {
   const double started = now();
   pack(Direction::backward);
   const kernels::BackwardInputs inputs{tensors_.q, tensors_.out, tensors_.dout, tensors_.lse};
-  const auto pass = table().backward(problem_, inputs, {workers_, memory_});
+  const auto pass = table().backward(problem_, inputs, {workers_, memory_, shape_.deterministic});
   const double attended = timed([&] {
     for (std::size_t step = 0; step < gradients_.size(); ++step) {
       pass->attend(block(static_cast<int>(step)), masks_[step].view(), gradients_[step].data(), [] {});

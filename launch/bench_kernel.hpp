@@ -21,6 +21,7 @@ struct KernelShape {
   MaskSpec mask{};
   kernels::Direction direction = kernels::Direction::forward;
   int steps = 1;  ///< blocks that the keys come in, as on a ring
+  bool deterministic = false;
 };
 
 /// "causal" or "full".

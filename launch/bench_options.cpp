@@ -57,7 +57,8 @@ std::int64_t BenchOptions::window_rows(std::int64_t wanted) const {
 std::int64_t BenchOptions::window_heads() const { return on_gpu() ? head_count() : 1; }
 
 Execution BenchOptions::execution() const {
-  return {all_backends() ? "auto" : attention.backend, attention.exchange, attention.threads, {}};
+  return {.backend = all_backends() ? "auto" : attention.backend, .exchange = attention.exchange, .threads = attention.threads,
+          .deterministic = attention.deterministic};
 }
 
 std::unique_ptr<Options> bench_options(BenchOptions& target) {

@@ -17,7 +17,8 @@ WindowRate measure_window(const WindowShape& shape, std::int64_t samples) {
                      .heads = shape.heads,
                      .head_dim = shape.head_dim,
                      .mask = {.causal = true},
-                     .direction = shape.direction};
+                     .direction = shape.direction,
+                     .deterministic = shape.deterministic};
   KernelBench dense(kernel);
   kernel.mask.window_size = {shape.window - 1, 0};
   KernelBench window(kernel);

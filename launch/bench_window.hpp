@@ -14,6 +14,7 @@ struct WindowShape {
   std::int64_t head_dim = 64;
   std::int64_t window = 1024;  ///< sliding_window: a token and those before it
   kernels::Direction direction = kernels::Direction::forward;
+  bool deterministic = false;
 };
 
 /// Useful flops per second of the window over those of the causal mask on the same rows: whole calls on one core by its CPU

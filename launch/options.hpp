@@ -79,6 +79,7 @@ struct AttentionOptions {
   bool backward = false;
   double comm_timeout = default_comm_timeout;  ///< seconds; see set_comm_timeout
   int threads = 0;     ///< 0: this rank's share of the node's cores
+  bool deterministic = false;
   std::string report;  ///< empty: none; "-": stdout
 
   /// `--layout auto`: zigzag balances causal work; local work is even anyway, and contiguous shards keep it near.
@@ -96,7 +97,7 @@ void add_mask_options(Options& options, AttentionOptions& target, MaskDefault ma
 void add_scheme_options(Options& options, AttentionOptions& target);
 /// --comm-timeout.
 void add_comm_timeout(Options& options, double& target);
-/// Both.
+/// Both, and --deterministic.
 void add_execution_options(Options& options, AttentionOptions& target);
 /// Checks what one value alone cannot show: that the rules of the mask fit together, that the backend exists here and
 /// takes the dtype. Throws UsageError. Local.

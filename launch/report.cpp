@@ -129,6 +129,7 @@ Json to_json(const Report& report) {
           {"backend", report.backend},
           {"exchange", report.exchange},
           {"mover", report.mover.empty() ? Json() : Json(report.mover)},
+          {"deterministic", report.deterministic},
           {"layout", report.layout},
           {"seq_len", report.seq_len},
           {"seconds", report.seconds},

@@ -46,6 +46,7 @@ struct Report {
   std::string backend;
   std::string exchange;
   std::string mover;  ///< how blocks move between devices; empty unless exchange is "device"
+  bool deterministic = false;  ///< was asked for
   std::string layout;
   std::int64_t seq_len = 0;
   double seconds = 0;                         ///< of the work, without reading and writing files

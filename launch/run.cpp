@@ -126,7 +126,7 @@ Execution Run::execution() {
                                100 * timeline_.seconds(Activity::agreement) / all));
   };
   return {.backend = chosen.backend, .exchange = chosen.exchange, .threads = chosen.threads, .on_step = on_step,
-          .timeline = &timeline_};
+          .timeline = &timeline_, .deterministic = chosen.deterministic};
 }
 
 void Run::show(const std::string& what) {
@@ -211,6 +211,7 @@ Report Run::report() const {
   report.backend = stack_.ring().backend();
   report.exchange = name(stack_.ring().exchange());
   report.mover = stack_.ring().mover();
+  report.deterministic = options_.attention.deterministic;
   report.layout = name(stack_.layout().kind());
   report.seq_len = plan_.model.attention.seq_q;
   report.peak_rss_bytes = peak_rss_of_ranks(world_);

@@ -97,10 +97,11 @@ TileKind classify(const VisibleRows& visible, std::int64_t q_begin, std::int64_t
 
 enum class Direction { forward, backward };
 
-/// What a pass computes with; both outlive it.
+/// What a pass computes with, which outlives it.
 struct Resources {
   Workers& workers;
-  BufferPool& memory;  ///< of carries and scratch; kept by the caller from pass to pass
+  BufferPool& memory;           ///< of carries and scratch; kept by the caller from pass to pass
+  bool deterministic = false;   ///< bits may not depend on timing, even where that is slower (BackwardPass)
 };
 
 /// The forward pass of one call on one rank. Carries, per query row and head and in f32 (f64 for f64 tensors), the
@@ -130,7 +131,9 @@ struct BackwardInputs {
 
 /// The backward pass of one call on one rank: recomputes p = exp(s - lse) per block,
 ///   dv_j = sum_i p_ij dout_i;  ds_ij = p_ij (dout_i.v_j - dout_i.out_i);  dq_i = sum_j ds'_ij k_j;  dk_j = sum_i ds'_ij q_i
-/// with ds' = ds * d(s)/d(q.k)  (FlashAttention-2, algorithm 2). dq stays here in f32 (f64) until finish.
+/// with ds' = ds * d(s)/d(q.k)  (FlashAttention-2, algorithm 2). dq stays here in f32 (f64) until finish. Bits depend on the
+/// sequence of blocks, not on the number of workers nor on timing; but unless Resources::deterministic, a device may add up
+/// dq in the order in which its processors come to it.
 class BackwardPass {
  public:
   virtual ~BackwardPass() = default;

@@ -93,7 +93,7 @@ struct BackwardArgs {
   const float* lse;    ///< [batch][heads][padded_rows] in log2 units, +infinity where no key is seen; as delta
   const float* delta;  ///< dout.out
   const void* block;
-  float* dq;           ///< [batch][heads][padded_rows][width], lacks softmax_scale
+  float* dq;           ///< [batch][heads][padded_rows][width], lacks softmax_scale; fused: QueryShares, added to
   float* gradient;     ///< [batch][kv_heads]{dK, dV}[key_rows][width], written
   std::int32_t fresh;  ///< dq is not read
 };
@@ -121,6 +121,11 @@ struct FinishArgs {
   std::int32_t padded_rows;
   std::int32_t head_dim;
   std::int32_t attended;
+};
+
+/// dQ from QueryShares (hopper_query_share.hpp) to rows.
+struct DqRowsArgs {
+  float* dq;
 };
 
 /// delta = dout.out; one warp per padded row.

@@ -1,4 +1,5 @@
-/// The backward pass: per block one launch for dQ and one or two for dK and dV, which go home beside dQ; that stays until finish.
+/// The backward pass: per block one launch for dQ and one or two for dK and dV, which go home beside dQ, or one for all (fused);
+/// dQ stays until finish.
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <cstring>
@@ -24,7 +25,8 @@ class CudaBackward final : public BackwardPass {
         delta_(device, state_.rows()),
         gradient_(device),
         summed_(device),
-        tiles_(device.backward_tiles(state_.kind())) {
+        tiles_(device.backward_tiles(state_.kind())),
+        fused_(tiles_.can_fuse && !resources.deterministic) {
     if (state_.rows() == 0) return;
     state_.upload_queries(inputs.q, problem.dtype, q_);
     state_.upload_queries(inputs.dout, problem.dtype, dout_);
@@ -51,6 +53,9 @@ class CudaBackward final : public BackwardPass {
   }
 
   void finish(const TensorView& dq, std::span<double> dsink) override {
+    if (fused_ && attended_) {
+      state_.device().order_dq(static_cast<int>(state_.width()), state_.rows(), {.dq = dq_.data()});
+    }
     state_.show_results();
     if (state_.rows() > 0) download_dq(dq);
     if (dsink.empty()) return;
@@ -107,30 +112,53 @@ class CudaBackward final : public BackwardPass {
   }
 
   void launch(const Block& block, const VisibleRows& visible, const Progress& progress) {
-    const Problem& problem = state_.problem();
-    TilePlan queries = plan_tiles(visible, problem.q_rows, tiles_.rows, tiles_.columns);
-    TilePlan keys =
-        transposed(plan_tiles(visible, problem.q_rows, tiles_.columns, tiles_.rows), ceil_div(block.shape.rows, tiles_.rows));
-    if (!attended_) queries.add_idle();
-    keys.add_idle();
+    const TilePlan queries = fused_ ? TilePlan{} : plan_queries(visible);
+    const TilePlan keys = plan_keys(block, visible);
     state_.upload_block(block, visible, queries.any_masked() || keys.any_masked(), progress);
     state_.room().query_plan.upload(queries, progress);
     state_.room().key_plan.upload(keys, progress);
     state_.begin_kernels();
-    sum_keys(block, visible);
-    if (state_.room().query_plan.tiles() > 0) sum_queries(block, visible);
+    if (fused_) {
+      sum_all(block, visible);
+    } else {
+      sum_keys(block, visible);
+      if (state_.room().query_plan.tiles() > 0) sum_queries(block, visible);
+    }
     state_.end_kernels();
+  }
+
+  TilePlan plan_queries(const VisibleRows& visible) const {
+    TilePlan queries = plan_tiles(visible, state_.problem().q_rows, tiles_.rows, tiles_.columns);
+    if (!attended_) queries.add_idle();
+    return queries;
+  }
+
+  TilePlan plan_keys(const Block& block, const VisibleRows& visible) const {
+    const TilePlan queries = plan_tiles(visible, state_.problem().q_rows, tiles_.columns, tiles_.rows);
+    TilePlan keys = transposed(queries, ceil_div(block.shape.rows, tiles_.rows));
+    keys.add_idle();
+    return keys;
   }
 
   /// First: its results go to the host, and the next block comes, while sum_queries() computes.
   void sum_keys(const Block& block, const VisibleRows& visible) {
-    const DevicePlan& plan = state_.room().key_plan;
-    const std::int64_t blocks = plan.tiles() * state_.problem().batch * state_.problem().kv_heads;
     for (const Gradients wanted : {Gradients::dk_and_dv, Gradients::dk, Gradients::dv}) {
-      if ((wanted == Gradients::dk_and_dv) == tiles_.one_sum) continue;
-      state_.device().backward(state_.kind(), wanted, blocks, args(block, visible, plan));
+      if ((wanted == Gradients::dk_and_dv) != tiles_.one_sum) launch_keys(wanted, block, visible);
     }
     summed_.record(Line::kernels);
+  }
+
+  void sum_all(const Block& block, const VisibleRows& visible) {
+    if (!attended_) state_.device().clear(Line::kernels, dq_.data(), state_.rows() * state_.width() * static_cast<std::int64_t>(sizeof(float)));
+    launch_keys(Gradients::all, block, visible);
+    summed_.record(Line::kernels);
+    attended_ = true;
+  }
+
+  void launch_keys(Gradients wanted, const Block& block, const VisibleRows& visible) {
+    const DevicePlan& plan = state_.room().key_plan;
+    const std::int64_t blocks = plan.tiles() * state_.problem().batch * state_.problem().kv_heads;
+    state_.device().backward(state_.kind(), wanted, blocks, args(block, visible, plan));
   }
 
   void sum_queries(const Block& block, const VisibleRows& visible) {
@@ -195,6 +223,7 @@ class CudaBackward final : public BackwardPass {
   float* sums_ = nullptr;        ///< dK and dV of the block in hand, there or where the exchange wants them
   DeviceEvent summed_;  ///< dK and dV of a block
   BackwardTiles tiles_;
+  bool fused_;
   bool attended_ = false;
 };
 

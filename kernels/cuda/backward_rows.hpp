@@ -3,7 +3,8 @@
 ///   dq_i = sum_j ds_ij k_j;   dk_j = sum_i ds_ij q_i;   dv_j = sum_i p_ij dout_i  (dq and dk times softmax_scale)
 /// With rows x, u and columns y, w, that is (q, dout | k, v) or (k, v | q, dout), either side reads
 ///   s = x y^T;  dp = u w^T;  first += ds y;  second += p w
-/// and no two blocks add to the same place: the bits depend neither on timing nor on the number of processors.
+/// and no two blocks add to the same place: the bits depend neither on timing nor on the number of processors. (Where all
+/// gradients are wanted at once, that holds for dk and dv alone: hopper_query_share.hpp.)
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,8 +13,9 @@
 
 namespace annulus::kernels::cuda {
 
-/// What one kernel computes. dk and dv apart where the registers do not hold both.
-enum class Gradients { dq, dk_and_dv, dk, dv };
+/// What one kernel computes. dk and dv apart where the registers do not hold both; all: rows are keys, and what queries
+/// receive from them is added up in global memory, in no order ("fused").
+enum class Gradients { dq, dk_and_dv, dk, dv, all };
 
 /// A column tile of one query head.
 struct Meeting {
@@ -69,7 +71,7 @@ class BackwardRows {
  public:
   static constexpr bool rows_are_keys = wanted != Gradients::dq;
   static constexpr bool has_first = wanted != Gradients::dv;
-  static constexpr bool has_second = wanted == Gradients::dk_and_dv || wanted == Gradients::dv;
+  static constexpr bool has_second = wanted != Gradients::dq && wanted != Gradients::dk;
   using Scores = Sums<1, columns>;
 
   ANNULUS_DEVICE BackwardRows(Machine& machine, const BackwardArgs& args, int pair, int row_tile)

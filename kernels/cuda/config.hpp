@@ -71,10 +71,14 @@ struct BackwardConfig {
   static constexpr int shared_bytes =
       (2 * rows + (stages + 1) * columns) * width * static_cast<int>(sizeof(T)) + (stages + 1) * stats_bytes;
   static constexpr bool one_sum = width > 128;  ///< the sums of dK and dV fill the registers one at a time
+  static constexpr bool can_fuse = false;
 };
 
 /// A block of backward on Hopper: `consumers` warpgroups of 64 rows of one side, and one that fetches `columns` of the other.
-template <class T, int width>
+/// `fused`: rows are keys, and dQ leaves from here, too.
+/// Registers of a consumer's thread, fused: dK and dV 32 (width 64) or 64 (128) each, S and dP 64 or 32 each, 192 in all while P
+/// and dS are made; then those are pairs of 16 bits, 32 or 16 of each, beside 32 of dQ: 160 or 192. At width 256 dK and dV take 256.
+template <class T, int width, bool fused>
 struct HopperBackwardConfig {
   static constexpr int consumers = 2;
   static constexpr int columns = width == 64 ? 128 : 64;  // two sums of width 128 and two tiles of scores fill the registers
@@ -88,7 +92,14 @@ struct HopperBackwardConfig {
   static constexpr int tile_bytes = columns * width * static_cast<int>(sizeof(T));
   static constexpr int stats_bytes = columns * 4;
   static constexpr int barrier_bytes = 8;
-  static constexpr int shared_bytes = 2 * row_tile_bytes + 2 * stages * (tile_bytes + stats_bytes) + (1 + 2 * stages) * barrier_bytes;
+  static constexpr int barriers = 1 + 2 * stages + (fused ? 2 * consumers : 0);
+  static constexpr int ds_stages = 2;  // with one, consumers had to meet twice per tile
+  static constexpr int ds_bytes = rows * columns * static_cast<int>(sizeof(T));
+  static constexpr int dq_columns = 64;  ///< of the 64 rows of dQ that each consumer computes
+  static constexpr int dq_bytes = 64 * dq_columns * 4;
+  static constexpr int fused_bytes = fused ? ds_stages * ds_bytes + consumers * dq_bytes : 0;
+  static constexpr int shared_bytes =
+      2 * row_tile_bytes + 2 * stages * (tile_bytes + stats_bytes) + fused_bytes + barriers * barrier_bytes;
   static constexpr bool one_sum = width > 128;  ///< as in BackwardConfig
 };
 

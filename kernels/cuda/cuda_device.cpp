@@ -184,6 +184,11 @@ class CudaDevice final : public Device {
   void delta(const KernelKind& kind, const DeltaArgs& args) override {
     with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args, stream(Line::kernels)); });
   }
+  void order_dq(int width, std::int64_t rows, const DqRowsArgs& args) override {
+    with_dq_rows_kernel(width, [&]<class Kernel>() {
+      launch<Kernel>(rows * width / Kernel::Shares::tile, args, stream(Line::kernels));
+    });
+  }
   double take_seconds() { return clock_.take(); }
   cudaStream_t stream(Line line) const { return streams_[static_cast<std::size_t>(line)]; }
 

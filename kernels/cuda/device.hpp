@@ -33,7 +33,8 @@ struct ForwardTiles {
 struct BackwardTiles {
   int rows;
   int columns;
-  bool one_sum;  ///< dK and dV are two launches
+  bool one_sum;    ///< dK and dV are two launches
+  bool can_fuse;   ///< one launch may do it all (Gradients::all), with the same tiles
 };
 
 /// A device works along lines: each keeps its own order, and none knows of another but through events.
@@ -98,6 +99,8 @@ class Device {
   /// One warp per row; `out` is the type of FinishArgs::out.
   virtual void finish(DType out, int width, const FinishArgs& args) = 0;
   virtual void delta(const KernelKind& kind, const DeltaArgs& args) = 0;
+  /// Of a dQ of `rows` rows, which Gradients::all has added up.
+  virtual void order_dq(int width, std::int64_t rows, const DqRowsArgs& args) = 0;
 };
 
 /// A point in a line of a device that outlives it.

@@ -30,7 +30,8 @@ class Dispatch {
   }
   BackwardTiles backward_tiles(const KernelKind& kind) const {
     BackwardTiles tiles{};
-    const auto take = [&]<class Kernel>() { tiles = {Kernel::rows, Kernel::columns, Kernel::one_sum}; };
+    const bool fused = on_hopper(kind) && fuses_backward(kind);
+    const auto take = [&]<class Kernel>() { tiles = {Kernel::rows, Kernel::columns, Kernel::one_sum, fused}; };
     on_hopper(kind) ? with_hopper_backward_kernel(kind, Gradients::dq, take)
                     : with_backward_kernel(kind, Gradients::dq, take);
     return tiles;

@@ -1,17 +1,21 @@
-/// Backward on Hopper: a warpgroup that only fetches (TMA), and two that multiply (wgmma), 64 rows each (BackwardRows).
+/// Backward on Hopper: a warpgroup that only fetches (TMA), and two that multiply (wgmma), 64 rows each (BackwardRows). If all
+/// gradients are wanted, rows are keys, and the products of a tile are five: dQ of its queries leaves through shared memory, from
+/// where two threads of the first warpgroup add it up in global memory (TMA). Shah et al., "FlashAttention-3" (2024), section B.1.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include "kernels/cuda/backward_rows.hpp"
 #include "kernels/cuda/config.hpp"
 #include "kernels/cuda/hopper_products.hpp"
+#include "kernels/cuda/hopper_query_share.hpp"
 
 namespace annulus::kernels::cuda {
 
 /// The state of one thread. Consumers are the first warps: warp w keeps rows [16 w, 16 w + 16) of the block.
 template <class Machine, class T, int width, bool general, Gradients wanted>
 class HopperBackwardBlock {
-  using Config = HopperBackwardConfig<T, width>;
+  static constexpr bool fused = wanted == Gradients::all;
+  using Config = HopperBackwardConfig<T, width, fused>;
   static constexpr int columns = Config::columns;
   using Rows = BackwardRows<Machine, T, width, Config::rows, columns, general, wanted>;
   using Products = HopperProducts<Machine, T, width, columns>;
@@ -31,16 +35,28 @@ class HopperBackwardBlock {
     } else {
       machine_.template fewer_registers<Config::producer_registers>();
       if (machine_.thread() == Config::consumers * 128) produce();
+      if constexpr (fused) {
+        const int consumer = machine_.warp() - Config::consumers * 4 - 1;
+        if (0 <= consumer && consumer < Config::consumers && machine_.lane() == 0) add_up(consumer);
+      }
     }
   }
 
  private:
-  // Shared memory: x, u, the stages of y, of w, of lse (beside y), of delta (beside w), barriers.
+  // Shared memory: x, u, the stages of y, of w, if fused those of dS and the consumers' shares of dQ, then the stages of lse
+  // (beside y), of delta (beside w), barriers.
   static ANNULUS_DEVICE std::uint32_t u_tile() { return Config::row_tile_bytes; }
   static ANNULUS_DEVICE std::uint32_t y_tile(int stage) { return 2 * Config::row_tile_bytes + stage * Config::tile_bytes; }
   static ANNULUS_DEVICE std::uint32_t w_tile(int stage) { return y_tile(Config::stages + stage); }
+  static ANNULUS_DEVICE std::uint32_t ds_tile(int i) {
+    return y_tile(2 * Config::stages) + static_cast<std::uint32_t>(i % Config::ds_stages * Config::ds_bytes);
+  }
+  static ANNULUS_DEVICE std::uint32_t dq_share(int consumer) {
+    return y_tile(2 * Config::stages) +
+           static_cast<std::uint32_t>(Config::ds_stages * Config::ds_bytes + consumer * Config::dq_bytes);
+  }
   static ANNULUS_DEVICE std::uint32_t lse_at(int stage) {
-    return y_tile(2 * Config::stages) + static_cast<std::uint32_t>(stage * Config::stats_bytes);
+    return y_tile(2 * Config::stages) + static_cast<std::uint32_t>(Config::fused_bytes + stage * Config::stats_bytes);
   }
   static ANNULUS_DEVICE std::uint32_t delta_at(int stage) { return lse_at(Config::stages + stage); }
   static ANNULUS_DEVICE std::uint32_t barrier(int index) {
@@ -49,6 +65,8 @@ class HopperBackwardBlock {
   static ANNULUS_DEVICE std::uint32_t rows_full() { return barrier(0); }
   static ANNULUS_DEVICE std::uint32_t full(int stage) { return barrier(1 + 2 * stage); }
   static ANNULUS_DEVICE std::uint32_t empty(int stage) { return barrier(2 + 2 * stage); }
+  static ANNULUS_DEVICE std::uint32_t dq_full(int consumer) { return barrier(1 + 2 * Config::stages + 2 * consumer); }
+  static ANNULUS_DEVICE std::uint32_t dq_empty(int consumer) { return barrier(2 + 2 * Config::stages + 2 * consumer); }
 
   /// Meeting `i`: its stage, and the parity of the turn in which that is filled.
   static ANNULUS_DEVICE int stage(int i) { return i % Config::stages; }
@@ -60,6 +78,10 @@ class HopperBackwardBlock {
       machine_.barrier_init(full(i), 1);
       machine_.barrier_init(empty(i), Config::consumers * 4);  // a lane of each warp says that it has read
     }
+    for (int i = 0; fused && i < Config::consumers; ++i) {
+      machine_.barrier_init(dq_full(i), 4);
+      machine_.barrier_init(dq_empty(i), 1);
+    }
     machine_.barrier_fence();
   }
 
@@ -70,6 +92,20 @@ class HopperBackwardBlock {
     for (int i = 0; !meetings_.done(); meetings_.next(machine_, args_.backward.plan), ++i) {
       machine_.barrier_wait(empty(stage(i)), parity(i) ^ 1U);
       fetch_columns(stage(i));
+    }
+  }
+
+  /// One thread per consumer: adds each of its shares of dQ to what global memory has of it.
+  ANNULUS_DEVICE void add_up(int consumer) {
+    for (std::uint32_t i = 0; !meetings_.done(); meetings_.next(machine_, args_.backward.plan), ++i) {
+      const std::int64_t first_row =
+          static_cast<std::int64_t>(meetings_.query_pair()) * args_.backward.extents.padded_rows + meetings_.now().tile * columns;
+      machine_.barrier_wait(dq_full(consumer), i & 1U);
+      machine_.reduce_add(args_.backward.dq + first_row * width + consumer * QueryShares<width>::size, dq_share(consumer),
+                          Config::dq_bytes);
+      machine_.commit_reductions();
+      machine_.template wait_reductions_read<0>();
+      machine_.barrier_arrive(dq_empty(consumer));
     }
   }
 
@@ -118,13 +154,13 @@ class HopperBackwardBlock {
     }
     for (int i = 0; !meetings_.done(); meetings_.next(machine_, args_.backward.plan), ++i) {
       machine_.barrier_wait(full(stage(i)), parity(i));
-      meet(rows, stage(i));
-      if (machine_.lane() == 0) machine_.barrier_arrive(empty(stage(i)));
+      meet(rows, i);
     }
     rows.store();
   }
 
-  ANNULUS_DEVICE void meet(Rows& rows, int stage) {
+  ANNULUS_DEVICE void meet(Rows& rows, int i) {
+    const int stage = this->stage(i);
     Scores s;
     Scores ds;
     const auto first_row = static_cast<std::uint32_t>(machine_.warp() / 4 * 64 * slab_row_bytes);
@@ -143,12 +179,37 @@ class HopperBackwardBlock {
       Products::narrow(machine_, s[0], p);
       Products::add(machine_, rows.second()[0], p, w_tile(stage));
     }
-    if constexpr (Rows::has_first) {
-      Products::narrow(machine_, ds[0], narrow_ds);
-      Products::add(machine_, rows.first()[0], narrow_ds, y_tile(stage));
+    if constexpr (Rows::has_first) Products::narrow(machine_, ds[0], narrow_ds);
+    if constexpr (fused) {
+      add_all(rows, narrow_ds, i);
+    } else {
+      if constexpr (Rows::has_first) Products::add(machine_, rows.first()[0], narrow_ds, y_tile(stage));
+      if constexpr (Rows::has_second) machine_.template wait_products<0>(rows.second()[0]);
+      if constexpr (Rows::has_first) machine_.template wait_products<0>(rows.first()[0]);
+      release(empty(stage));
     }
-    if constexpr (Rows::has_second) machine_.template wait_products<0>(rows.second()[0]);
-    if constexpr (Rows::has_first) machine_.template wait_products<0>(rows.first()[0]);
+  }
+
+  /// dQ, then dK, beside which dQ leaves. Who is beyond the sync knows that all have read dS of the tile before: the tile after
+  /// may take its place.
+  ANNULUS_DEVICE void add_all(Rows& rows, typename Products::Narrow& ds, int i) {
+    constexpr int consumers_meet = 1;
+    const int consumer = machine_.warp() / 4;
+    QueryShare<Machine, T, width> share(machine_);
+    share.show(ds, ds_tile(i));
+    machine_.sync_part(consumers_meet, Config::consumers * 128);
+    share.multiply(ds_tile(i), 0);
+    Products::add(machine_, rows.first()[0], ds, y_tile(stage(i)));
+    machine_.template wait_products<1>(rows.second()[0]);
+    machine_.template wait_products<1>(share.sum()[0]);
+    machine_.barrier_wait(dq_empty(consumer), static_cast<std::uint32_t>(i & 1) ^ 1U);
+    share.hand_over(dq_share(consumer), dq_full(consumer));
+    machine_.template wait_products<0>(rows.first()[0]);
+    release(empty(stage(i)));
+  }
+
+  ANNULUS_DEVICE void release(std::uint32_t empty) {
+    if (machine_.lane() == 0) machine_.barrier_arrive(empty);
   }
 
   Machine& machine_;
@@ -157,11 +218,13 @@ class HopperBackwardBlock {
 };
 
 template <class T, int width, bool general, Gradients wanted>
-struct HopperBackwardKernel : HopperBackwardConfig<T, width> {
+struct HopperBackwardKernel : HopperBackwardConfig<T, width, wanted == Gradients::all> {
   using Args = HopperBackwardArgs;
   using Element = T;
   static constexpr int row_width = width;
   static constexpr bool rows_are_keys = wanted != Gradients::dq;
+  // At width 64 ptxas 13.0 spills 8 words with the slopes of general scores beside all else.
+  static constexpr bool can_fuse = width == 128 || (width == 64 && !general);
   template <class Machine>
   static ANNULUS_DEVICE void run(Machine& machine, const Args& args) {
     const Meetings<rows_are_keys> meetings(machine, args.backward);

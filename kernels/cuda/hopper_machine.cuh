@@ -49,6 +49,28 @@ class HopperMachine : public PtxMachine {
                  : "memory");
   }
 
+  ANNULUS_DEVICE void store_matrices_transposed(std::uint32_t at, const std::uint32_t (&r)[4]) const {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(at)),
+                 "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+                 : "memory");
+  }
+  ANNULUS_DEVICE void fence_async() const { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+  ANNULUS_DEVICE void sync_warp() const { __syncwarp(); }
+  ANNULUS_DEVICE void sync_part(int id, int threads) const {
+    asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
+  }
+  ANNULUS_DEVICE void reduce_add(float* p, std::uint32_t at, int bytes) const {
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(
+                     __cvta_generic_to_global(p)),
+                 "r"(shared_address(at)), "r"(bytes)
+                 : "memory");
+  }
+  ANNULUS_DEVICE void commit_reductions() const { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+  template <int pending>
+  ANNULUS_DEVICE void wait_reductions_read() const {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(pending) : "memory");
+  }
+
   template <int tiles>
   ANNULUS_DEVICE void begin_products(float (&c)[tiles][4]) const {
     hold(c);
@@ -74,6 +96,8 @@ class HopperMachine : public PtxMachine {
   ANNULUS_DEVICE void multiply_shared(float (&c)[columns / 8][4], std::uint64_t a, std::uint64_t b, bool add) const;
   template <class T, int columns>
   ANNULUS_DEVICE void multiply_registers(float (&c)[columns / 8][4], const std::uint32_t (&a)[4], std::uint64_t b) const;
+  template <class T, int columns>
+  ANNULUS_DEVICE void multiply_transposed(float (&c)[columns / 8][4], std::uint64_t a, std::uint64_t b, bool add) const;
 
   template <int count>
   ANNULUS_DEVICE void more_registers() const {
@@ -120,10 +144,10 @@ class HopperMachine : public PtxMachine {
 #define ANNULUS_TILES_256(j) ANNULUS_TILES_128(j), ANNULUS_TILES_128(j + 16)
 
 // scale-d is the predicate; scales of a and b are 1. Behind them: whether a (if in shared memory) and b are transposed.
-#define ANNULUS_WGMMA_SHARED(columns, element, a, b, add_)                                                            \
+#define ANNULUS_WGMMA_SHARED(columns, element, a, b, add_, b_transposed)                                              \
   asm volatile("{.reg .pred adds; setp.ne.b32 adds, " add_ ", 0; "                                                    \
                "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." element "." element " {" ANNULUS_NAMES_##columns \
-               "}, " a ", " b ", adds, 1, 1, 0, 0;}"                                                                  \
+               "}, " a ", " b ", adds, 1, 1, 0, " b_transposed ";}"                                                   \
                : ANNULUS_TILES_##columns(0)                                                                           \
                : "l"(of_a), "l"(of_b), "r"(static_cast<int>(add))                                                     \
                : "memory")
@@ -139,10 +163,18 @@ template <class T, int columns>
 ANNULUS_DEVICE void HopperMachine::multiply_shared(float (&c)[columns / 8][4], std::uint64_t of_a, std::uint64_t of_b,
                                                    bool add) const {
   static_assert(columns == 64 || columns == 128);
-  if constexpr (columns == 64 && is_bf16<T>) ANNULUS_WGMMA_SHARED(64, "bf16", "%32", "%33", "%34");
-  if constexpr (columns == 64 && !is_bf16<T>) ANNULUS_WGMMA_SHARED(64, "f16", "%32", "%33", "%34");
-  if constexpr (columns == 128 && is_bf16<T>) ANNULUS_WGMMA_SHARED(128, "bf16", "%64", "%65", "%66");
-  if constexpr (columns == 128 && !is_bf16<T>) ANNULUS_WGMMA_SHARED(128, "f16", "%64", "%65", "%66");
+  if constexpr (columns == 64 && is_bf16<T>) ANNULUS_WGMMA_SHARED(64, "bf16", "%32", "%33", "%34", "0");
+  if constexpr (columns == 64 && !is_bf16<T>) ANNULUS_WGMMA_SHARED(64, "f16", "%32", "%33", "%34", "0");
+  if constexpr (columns == 128 && is_bf16<T>) ANNULUS_WGMMA_SHARED(128, "bf16", "%64", "%65", "%66", "0");
+  if constexpr (columns == 128 && !is_bf16<T>) ANNULUS_WGMMA_SHARED(128, "f16", "%64", "%65", "%66", "0");
+}
+
+template <class T, int columns>
+ANNULUS_DEVICE void HopperMachine::multiply_transposed(float (&c)[columns / 8][4], std::uint64_t of_a, std::uint64_t of_b,
+                                                       bool add) const {
+  static_assert(columns == 64);
+  if constexpr (is_bf16<T>) ANNULUS_WGMMA_SHARED(64, "bf16", "%32", "%33", "%34", "1");
+  if constexpr (!is_bf16<T>) ANNULUS_WGMMA_SHARED(64, "f16", "%32", "%33", "%34", "1");
 }
 
 template <class T, int columns>

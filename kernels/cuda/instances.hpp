@@ -38,9 +38,13 @@ void with_forward_kernel(const KernelKind& kind, Launch&& launch) {
   });
 }
 
+/// Gradients::all only where fuses_backward() holds.
 template <template <class, int, bool, Gradients> class Kernel, class T, int width, bool general, class Launch>
 void with_gradients(Gradients wanted, Launch&& launch) {
   if (wanted == Gradients::dq) return launch.template operator()<Kernel<T, width, general, Gradients::dq>>();
+  if constexpr (Kernel<T, width, general, Gradients::dq>::can_fuse) {
+    if (wanted == Gradients::all) return launch.template operator()<Kernel<T, width, general, Gradients::all>>();
+  }
   if constexpr (Kernel<T, width, general, Gradients::dq>::one_sum) {
     if (wanted == Gradients::dk) return launch.template operator()<Kernel<T, width, general, Gradients::dk>>();
     return launch.template operator()<Kernel<T, width, general, Gradients::dv>>();
@@ -81,6 +85,18 @@ void with_hopper_backward_kernel(const KernelKind& kind, Gradients wanted, Launc
       return with_gradients<HopperBackwardKernel, T, decltype(width)::value, false>(wanted, launch);
     }
   });
+}
+
+/// Whether some kernel computes all gradients at once: where the registers hold the sums of dK and dV together.
+inline bool fuses_backward(const KernelKind& kind) {
+  bool can = false;
+  with_hopper_backward_kernel(kind, Gradients::dq, [&]<class Kernel>() { can = Kernel::can_fuse; });
+  return can;
+}
+template <class Launch>
+void with_dq_rows_kernel(int width, Launch&& launch) {
+  if (width == widths[0]) return launch.template operator()<DqRowsKernel<widths[0]>>();
+  return launch.template operator()<DqRowsKernel<widths[1]>>();
 }
 
 template <class Launch>

@@ -31,8 +31,18 @@
 //   begin_products(c), begin_products(c, a)       before a batch (wgmma.fence); a[steps][4]: what it takes from registers
 //   multiply_shared<T, columns>(c, a, b, add)     c = a b^T (+ c), m64nNk16, descriptors of K-major matrices
 //   multiply_registers<T, columns>(c, a, b)       c += a b, a in registers, b a descriptor of a transposed matrix
+//   multiply_transposed<T, columns>(c, a, b, add) c = a b (+ c), descriptors of a K-major and of a transposed matrix
 //   commit_products(); wait_products<n>(c)        all but the newest n batches are over, and c may be read
 //   more_registers<n>(), fewer_registers<n>()     of the warpgroup
+//
+// What threads write to shared memory, products and reductions see after each writer's fence_async() and, then, a sync or an
+// arrival that their own warp has met.
+//
+//   store_matrices_transposed(at, r)              stmatrix .x4.trans: the inverse of load_matrices_transposed
+//   fence_async()                                 of the thread's own writes
+//   sync_warp(); sync_part(id, threads)           the warp; the whole warps of a part of the block (named barrier `id` > 0)
+//   reduce_add(p, at, bytes)                      p[] += floats at `at`, by TMA; multiples of 16; in no order among blocks
+//   commit_reductions(); wait_reductions_read<n>()  all but the thread's newest n batches have read shared memory
 #pragma once
 
 #include <cstdint>

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/row_kernels.hpp"
 
+#include "kernels/cuda/hopper_query_share.hpp"
 #include "kernels/cuda/launch.cuh"
 
 namespace annulus::kernels::cuda {
@@ -20,5 +21,7 @@ ANNULUS_ALL_WIDTHS(f16)
 ANNULUS_ALL_WIDTHS(float)
 
 template void launch<AddKernel>(std::int64_t, const AddArgs&, CUstream_st*);
+template void launch<DqRowsKernel<64>>(std::int64_t, const DqRowsArgs&, CUstream_st*);
+template void launch<DqRowsKernel<128>>(std::int64_t, const DqRowsArgs&, CUstream_st*);
 
 }  // namespace annulus::kernels::cuda

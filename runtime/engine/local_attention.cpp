@@ -62,6 +62,7 @@ struct LocalAttention::Impl {
         table(kernels::kernel_table(execution.backend, spec.dtype)),
         mask((check_spec(spec), spec.mask), spec.seq_q, spec.seq_k),
         workers(execution.threads > 0 ? execution.threads : usable_cores()),
+        deterministic(execution.deterministic),
         timeline(execution.timeline) {
     if (execution.exchange != ExchangeKind::automatic || execution.group_size != 0) {
       throw UsageError("local attention with an exchange (it sends nothing); try automatic");
@@ -75,7 +76,7 @@ struct LocalAttention::Impl {
     positions = query_positions(spec, mask, rows.queries);
   }
 
-  kernels::Resources resources() { return {workers, memory}; }
+  kernels::Resources resources() { return {workers, memory, deterministic}; }
   kernels::Problem problem(std::span<const float> sink) const {
     return make_problem(spec, rows.queries.rows(), positions, sink);
   }
@@ -94,6 +95,7 @@ struct LocalAttention::Impl {
   std::vector<std::int64_t> positions;  ///< of the queries; empty without ALiBi
   Workers workers;
   BufferPool memory;
+  bool deterministic;
   Timeline* timeline;
   CallReport last;
 };

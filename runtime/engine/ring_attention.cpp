@@ -47,7 +47,7 @@ struct RingAttention::Impl {
     const bool takes_device_pointers = table->device_bytes != nullptr;
     return {kernels::cuda::cuda_memory(), execution.stream, takes_device_pointers ? "" : table->name};
   }
-  kernels::Resources resources() { return {*workers, memory}; }
+  kernels::Resources resources() { return {*workers, memory, execution.deterministic}; }
 
   Communicator comm;
   Execution execution;
@@ -85,7 +85,7 @@ RingAttention::Impl::Impl(Communicator ranks, LayoutSpec layout, AttentionSpec s
     table = &kernels::kernel_table(execution.backend, plan->spec().dtype);
     if (execution.threads < 0) throw UsageError("a negative number of threads; try 1, or 0 for this rank's share");
     check_groups(execution);
-    settings = settings_hash(plan->spec(), layout, table->name, execution.exchange, execution.group_size);
+    settings = settings_hash(plan->spec(), layout, table->name, execution);
   });
   agree_on_settings(comm, settings, "the attention's settings", valid);
   const int share = fair_threads(comm.node());

@@ -41,7 +41,7 @@ struct LayoutSpec {
   std::int64_t stripe = 1;  ///< positions per stripe, read only by LayoutKind::striped
 };
 
-/// Where and how it runs. Backend and exchange must be the same on every rank; threads may differ.
+/// Where and how it runs. Backend, exchange and deterministic must be the same on every rank; threads may differ.
 struct Execution {
   std::string backend = "auto";                 ///< a row of the kernel table, "simd" or "auto"
   ExchangeKind exchange = ExchangeKind::automatic;
@@ -50,6 +50,9 @@ struct Execution {
   void* stream = nullptr;                       ///< a cudaStream_t, read only for tensors on a device
   Timeline* timeline = nullptr;                 ///< notes what this rank does when, if any; outlives what uses it
   int group_size = 0;                           ///< for exchange nodes alone: ranks that read in place; 0: all of a node
+  /// No bit may depend on timing. The CPU backends are so in any case; backend cuda takes slower kernels on Hopper, where dq
+  /// is else added up in the order in which processors come to it (docs/gpu.md).
+  bool deterministic = false;
 };
 
 /// Tensors lie in host memory, or with backend cuda each in host or in device memory: inputs are then ready on

@@ -35,8 +35,7 @@ class Words {
 
 }  // namespace
 
-std::uint64_t settings_hash(const AttentionSpec& spec, LayoutSpec layout, std::string_view backend,
-                            ExchangeKind exchange, int group_size) {
+std::uint64_t settings_hash(const AttentionSpec& spec, LayoutSpec layout, std::string_view backend, const Execution& execution) {
   Words words;
   for (const std::int64_t extent : {spec.batch, spec.seq_q, spec.seq_k, spec.heads, spec.kv_heads, spec.head_dim}) {
     words.add(extent);
@@ -56,8 +55,9 @@ std::uint64_t settings_hash(const AttentionSpec& spec, LayoutSpec layout, std::s
   words.add(static_cast<std::int64_t>(layout.kind));
   words.add(layout.stripe);
   words.add_all(backend);
-  words.add(static_cast<std::int64_t>(exchange));
-  words.add(std::int64_t{group_size});
+  words.add(static_cast<std::int64_t>(execution.exchange));
+  words.add(std::int64_t{execution.group_size});
+  words.add(std::int64_t{execution.deterministic});
   return words.hash();
 }
 

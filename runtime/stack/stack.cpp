@@ -56,6 +56,7 @@ Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const
              kernels::Direction direction, LocalHalo local_halo)
     : comm_(comm),
       timeline_(execution.timeline),
+      deterministic_(execution.deterministic),
       model_(checked(std::move(model))),
       direction_(direction),
       local_halo_(resolve(local_halo, model_, layout, comm.size())),
@@ -193,7 +194,8 @@ Stack::Resident& Stack::resident_of(std::int64_t layer) {
   }
   const AttentionSpec& spec = variants_.specs()[variant].attention;
   const Execution execution{
-      .backend = std::string(ring().backend()), .threads = ring().threads(), .timeline = timeline_};
+      .backend = std::string(ring().backend()), .threads = ring().threads(), .timeline = timeline_,
+      .deterministic = deterministic_};
   const std::int64_t pairs = block_mask(Mask(spec.mask, spec.seq_q, spec.seq_k), rows_.own(), rows_.own(), held).pairs;
   return residents_.emplace(variant, Resident{LocalAttention(spec, rows, execution), pairs}).first->second;
 }

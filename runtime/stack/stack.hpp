@@ -150,6 +150,7 @@ class Stack {
 
   const Communicator& comm_;
   Timeline* timeline_;
+  bool deterministic_;
   ModelSpec model_;
   kernels::Direction direction_;
   LocalHalo local_halo_;

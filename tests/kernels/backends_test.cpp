@@ -92,6 +92,7 @@ TEST_P(Backends, ResultsInAnotherType) {
 TEST_P(Backends, GradientsOfOutputsInAnotherType) {
   for (const std::int64_t head_dim : {16, 33}) {
     ContractCase test = small_case(30, 50, head_dim);
+    test.deterministic = true;
     const OracleResult want = judge(table(), test, "dout like q");
     test.dout_dtype = test.dtype == DType::f64 ? DType::f64 : DType::f32;  // the same numbers
     const OracleResult got = judge(table(), test, "wider dout");
@@ -244,6 +245,7 @@ TEST_P(Backends, WorkersChangeNoBit) {
   test.problem.heads = 6;
   test.problem.kv_heads = 3;
   test.blocks = cut_blocks(300, {100});
+  test.deterministic = true;
   prepare(test);
   const OracleResult alone = run_contract(table(), test);
   test.workers = 3;
@@ -263,6 +265,7 @@ TEST_P(Backends, PartsChangeNoBit) {
     test.problem.mask.left = 300;
     test.blocks = cut_blocks(1000, {700});
     test.workers = workers;
+    test.deterministic = true;
     prepare(test);
     const OracleResult whole = run_contract(table(), test);
     for (const std::int64_t tiles : {1, 2, 3}) {

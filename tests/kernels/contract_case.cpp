@@ -149,7 +149,7 @@ class Run {
     const PaddedTensor dout = like_q(test_.dout_dtype.value_or(test_.dtype));
     fill(dout.view(), test_.tensors.dout, p.seq_q, q_positions_);
     const kernels::BackwardInputs inputs{q_.view(), out_.view(), dout.view(), lse()};
-    auto pass = table_.backward(problem_, inputs, {workers_, memory_});
+    auto pass = table_.backward(problem_, inputs, {workers_, memory_, test_.deterministic});
     result.dk.resize(test_.tensors.k.size());
     result.dv.resize(test_.tensors.v.size());
     for (const BlockKeys& keys : test_.blocks) gradients_of_block(*pass, keys, result);

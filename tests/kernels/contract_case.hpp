@@ -21,6 +21,7 @@ struct ContractCase {
   std::vector<BlockKeys> blocks;  ///< together every key once; attended in this order
   Gaps gaps = Gaps::none;
   int workers = 1;
+  bool deterministic = false;
   std::int64_t part_tiles = 0;  ///< backward takes parts of so many key tiles; 0: whole blocks
   std::uint64_t seed = 1;
   double scale = 1;                   ///< of random q and k

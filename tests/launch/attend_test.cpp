@@ -141,7 +141,8 @@ TEST(AttendBits, DoNotDependOnTheExchangeOrTheThreads) {
   std::vector<std::vector<double>> results;
   for (const std::vector<std::string>& how : {std::vector<std::string>{"--exchange", "messages", "--threads", "1"},
                                               {"--exchange", "shared", "--threads", "1"},
-                                              {"--exchange", "shared", "--threads", "3"}}) {
+                                              {"--exchange", "shared", "--threads", "3"},
+                                              {"--exchange", "shared", "--threads", "1", "--deterministic"}}) {
     const Outcome outcome =
         run_program(3, std::vector<std::string>{"attend", folder / "in.h5", folder / "out.h5"} + rich_options + how);
     ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -154,6 +155,7 @@ TEST(AttendBits, DoNotDependOnTheExchangeOrTheThreads) {
   }
   EXPECT_EQ(results[0], results[1]);
   EXPECT_EQ(results[0], results[2]);
+  EXPECT_EQ(results[0], results[3]) << "CPU backends are deterministic in any case";
 }
 
 TEST(AttendReport, HoldsTheContract) {
@@ -161,7 +163,7 @@ TEST(AttendReport, HoldsTheContract) {
   write_attend_input(folder / "in.h5", {.problem = causal(41, 41)});
   const Outcome outcome =
       run_program(3, {"attend", folder / "in.h5", folder / "out.h5", "--causal", "--backward", "--exchange", "messages",
-                      "--threads", "1", "--report", folder / "report.json"});
+                      "--threads", "1", "--deterministic", "--report", folder / "report.json"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   std::ifstream file(folder / "report.json");
   const nlohmann::json report = nlohmann::json::parse(file);
@@ -169,6 +171,7 @@ TEST(AttendReport, HoldsTheContract) {
   EXPECT_EQ(report["ranks"], 3);
   EXPECT_EQ(report["threads"], 1);
   EXPECT_EQ(report["exchange"], "messages");
+  EXPECT_EQ(report["deterministic"], true);
   EXPECT_EQ(report["layout"], "zigzag") << "auto, causal";
   EXPECT_EQ(report["seq_len"], 41);
   EXPECT_TRUE(report["verify"].is_null());

@@ -278,8 +278,9 @@ TEST(Bench, ComparesAllBackends) {
 
 TEST(Bench, ReportsTheRingOfSeveralRanks) {
   const nlohmann::json report =
-      tiny_bench(3, {"--backward", "--dtype", "f32", "--exchange", "messages", "--threads", "1"});
+      tiny_bench(3, {"--backward", "--dtype", "f32", "--exchange", "messages", "--threads", "1", "--deterministic"});
   EXPECT_EQ(report["ranks"], 3);
+  EXPECT_EQ(report["deterministic"], true);
   EXPECT_EQ(report["peak_rss_bytes"].size(), 3U);
   ASSERT_EQ(report["ring"].size(), 2U);
   EXPECT_EQ(report["ring"][0]["direction"], "forward");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "kernels/cuda/matrix_descriptor.hpp"
 #include "tests/support/emulated_machine.hpp"
@@ -45,6 +46,11 @@ struct Matrix {
   }
 };
 
+/// A range of the shared state space.
+SharedRange in_block(SharedRange range) {
+  return {range.begin - AsyncUnits::shared_begin, range.end - AsyncUnits::shared_begin};
+}
+
 bool overlap(std::uint32_t begin_a, std::uint32_t end_a, std::uint32_t begin_b, std::uint32_t end_b) {
   return begin_a < end_b && begin_b < end_a;
 }
@@ -60,7 +66,7 @@ TensorMap EmulatedTensorMap::opaque() const {
 
 bool WarpProduct::same_operands(const WarpProduct& other) const {
   return a_descriptor == other.a_descriptor && b_descriptor == other.b_descriptor && columns == other.columns &&
-         from_registers == other.from_registers && add == other.add;
+         from_registers == other.from_registers && transposed == other.transposed && add == other.add;
 }
 
 void AsyncUnits::restart(int warps, std::span<std::byte> shared) {
@@ -69,10 +75,13 @@ void AsyncUnits::restart(int warps, std::span<std::byte> shared) {
   boxes_.clear();
   landed_.clear();
   warps_.assign(static_cast<std::size_t>(warps), {});
+  order_.restart(warps, shared.size());
+  reductions_.restart(shared);
 }
 
 void AsyncUnits::end() const {
   if (!boxes_.empty()) throw EmulationError("the block ends before its boxes have landed");
+  reductions_.end();
   for (std::size_t warp = 0; warp < warps_.size(); ++warp) {
     if (!warps_[warp].open.empty() || !warps_[warp].batches.empty()) {
       throw EmulationError("warp " + std::to_string(warp) + " ends before its products");
@@ -86,7 +95,7 @@ void AsyncUnits::end() const {
 void AsyncUnits::barrier_init(std::uint32_t at, int arrivals) {
   if (at % 8 != 0 || at + 8 > shared_.size()) throw EmulationError("a barrier at " + std::to_string(at));
   if (barriers_.contains(at)) throw EmulationError("a barrier is made twice");
-  barriers_[at] = {arrivals, arrivals, 0, 0, Made::no};
+  barriers_[at] = {.arrivals = arrivals, .missing = arrivals, .bytes = 0, .turn = 0, .made = Made::no};
 }
 
 void AsyncUnits::barrier_fence() {
@@ -97,6 +106,9 @@ void AsyncUnits::synced() {
   for (auto& [at, barrier] : barriers_) {
     if (barrier.made == Made::fenced) barrier.made = Made::yes;
   }
+  std::vector<int> all(warps_.size());
+  std::iota(all.begin(), all.end(), 0);
+  order_.meet(all);
 }
 
 const AsyncUnits::Barrier& AsyncUnits::barrier(std::uint32_t at) const {
@@ -112,11 +124,13 @@ AsyncUnits::Barrier& AsyncUnits::barrier(std::uint32_t at) {
 void AsyncUnits::end_turn(Barrier& barrier) {
   if (barrier.missing > 0 || barrier.bytes != 0) return;
   barrier.missing = barrier.arrivals;
+  barrier.known = barrier.told;
   ++barrier.turn;
 }
 
-void AsyncUnits::arrive(std::uint32_t at, int expected_bytes) {
+void AsyncUnits::arrive(int thread, std::uint32_t at, int expected_bytes) {
   Barrier& here = barrier(at);
+  ProxyOrder::join(here.told, order_.release(thread));
   here.bytes += expected_bytes;
   if (--here.missing < 0) throw EmulationError("more arrivals at a barrier than it awaits in a turn");
   end_turn(here);
@@ -126,9 +140,10 @@ bool AsyncUnits::is_over(std::uint32_t at, std::uint32_t parity) const { return 
 
 void AsyncUnits::observe(int warp, std::uint32_t at) {
   warps_[static_cast<std::size_t>(warp)].observed[at] = barrier(at).turn;
+  order_.acquire(warp, barrier(at).known);
 }
 
-void AsyncUnits::load_box(std::uint32_t at, const TensorMap& opaque, int x, int y, int z, std::uint32_t barrier_at) {
+void AsyncUnits::load_box(int thread, std::uint32_t at, const TensorMap& opaque, int x, int y, int z, std::uint32_t barrier_at) {
   EmulatedTensorMap map;
   std::memcpy(&map, opaque.bytes, sizeof(map));
   const auto bytes = static_cast<std::size_t>(map.box_rows) * slab_row_bytes;
@@ -142,22 +157,23 @@ void AsyncUnits::load_box(std::uint32_t at, const TensorMap& opaque, int x, int 
       std::memcpy(&box.bytes[swizzled(address) - at], from, 2);
     }
   }
-  start(std::move(box));
+  start(thread, std::move(box));
 }
 
-void AsyncUnits::load_bytes(std::uint32_t at, const void* from, int bytes, std::uint32_t barrier_at) {
+void AsyncUnits::load_bytes(int thread, std::uint32_t at, const void* from, int bytes, std::uint32_t barrier_at) {
   const auto size = static_cast<std::size_t>(bytes);
   if (at % chunk_bytes != 0 || bytes % chunk_bytes != 0 || at + size > shared_.size()) {
     throw EmulationError(std::to_string(bytes) + " bytes at " + std::to_string(at));
   }
   memory_.check(from, size, chunk_bytes);
   const auto* const begin = static_cast<const std::byte*>(from);
-  start({at, barrier_at, std::vector<std::byte>(begin, begin + size)});
+  start(thread, {at, barrier_at, std::vector<std::byte>(begin, begin + size)});
 }
 
-void AsyncUnits::start(Box box) {
+void AsyncUnits::start(int thread, Box box) {
   const std::uint32_t begin = box.at + shared_begin;
   check_free({begin, begin + static_cast<std::uint32_t>(box.bytes.size())});
+  order_.begin_write(thread / kernels::cuda::lanes, {box.at, box.at + static_cast<std::uint32_t>(box.bytes.size())});
   static_cast<void>(barrier(box.barrier));
   std::erase_if(landed_, [&](const Landed& old) {
     return overlap(old.begin, old.end, begin, begin + static_cast<std::uint32_t>(box.bytes.size()));
@@ -185,8 +201,10 @@ void AsyncUnits::multiply(int warp, const WarpProduct& product) {
   Warp& mine = warps_[static_cast<std::size_t>(warp)];
   if (!mine.begun) throw EmulationError("products without wgmma.fence after registers were touched");
   check_landed(mine, product);
+  for (const Range& range : ranges(product)) order_.begin_read(warp, in_block(range));
+  const int shape = product.columns * 4 + (product.transposed ? 2 : 0) + (product.add ? 1 : 0);
   for (const std::uint64_t word : {product.from_registers ? 0 : product.a_descriptor, product.b_descriptor,
-                                   static_cast<std::uint64_t>(product.columns * 2 + (product.add ? 1 : 0))}) {
+                                   static_cast<std::uint64_t>(shape)}) {
     mine.history = (mine.history ^ word) * 0x9e3779b97f4a7c15ULL;
   }
   mine.open.push_back(product);
@@ -202,7 +220,10 @@ void AsyncUnits::commit_products(int warp) {
 void AsyncUnits::wait_products(int warp, int pending) {
   Warp& mine = warps_[static_cast<std::size_t>(warp)];
   for (; std::ssize(mine.batches) > pending; mine.batches.pop_front()) {
-    for (const WarpProduct& product : mine.batches.front()) compute(warp, product);
+    for (const WarpProduct& product : mine.batches.front()) {
+      compute(warp, product);
+      for (const Range& range : ranges(product)) order_.end_read(warp, in_block(range));
+    }
   }
 }
 
@@ -215,11 +236,9 @@ std::vector<AsyncUnits::Range> AsyncUnits::ranges(const WarpProduct& product) {
   };
   const Matrix b(product.b_descriptor);
   const auto columns = static_cast<std::uint32_t>(product.columns);
-  if (!product.from_registers) {
-    add(Matrix(product.a_descriptor).address, 64);
-    add(b.address, columns);
-  }
-  for (std::uint32_t slab = 0; product.from_registers && slab < columns / slab_columns; ++slab) {
+  if (!product.from_registers) add(Matrix(product.a_descriptor).address, 64);
+  if (!product.transposed) add(b.address, columns);
+  for (std::uint32_t slab = 0; product.transposed && slab < columns / slab_columns; ++slab) {
     add(b.address + slab * b.leading, 16);
   }
   return found;
@@ -285,7 +304,7 @@ void AsyncUnits::compute(int warp, const WarpProduct& product) const {
   for (std::uint32_t k = 0; k < 16; ++k) {
     for (std::uint32_t column = 0; column < columns; ++column) {
       right[k * columns + column] =
-          element(product.from_registers ? b.at_transposed(k, column) : b.at(column, k), product);
+          element(product.transposed ? b.at_transposed(k, column) : b.at(column, k), product);
     }
     for (std::uint32_t row = 0; row < 16; ++row) {
       if (product.from_registers) {

@@ -1,5 +1,6 @@
 /// What works beside the threads of a Hopper processor, emulated: barriers in shared memory, TMA, and wgmma. All of it is as
-/// late as the PTX ISA allows: a box lands when nobody can go on without it, products are computed when they are waited for.
+/// late as the PTX ISA allows: a box lands when nobody can go on without it, products are computed when they are waited for,
+/// reductions read then and add when all is over.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,6 +14,8 @@
 #include <vector>
 
 #include "kernels/cuda/args.hpp"
+#include "tests/support/proxy_order.hpp"
+#include "tests/support/reductions.hpp"
 
 namespace annulus::test {
 
@@ -36,7 +39,8 @@ struct WarpProduct {
   std::uint64_t a_descriptor;
   std::uint64_t b_descriptor;
   int columns;
-  bool from_registers;  ///< then b is transposed
+  bool from_registers;
+  bool transposed;  ///< b is
   bool add;
   float (*value)(std::uint16_t bits);  ///< of an element
 
@@ -49,7 +53,7 @@ class AsyncUnits {
  public:
   static constexpr std::uint32_t shared_begin = 1024;  ///< where dynamic shared memory lies in its state space
 
-  explicit AsyncUnits(const EmulatedMemory& memory) : memory_(memory) {}
+  explicit AsyncUnits(const EmulatedMemory& memory) : memory_(memory), reductions_(memory) {}
   void restart(int warps, std::span<std::byte> shared);
   /// Throws if a warp leaves work behind, or the warps of a warpgroup multiplied different matrices.
   void end() const;
@@ -58,13 +62,13 @@ class AsyncUnits {
   void barrier_fence();
   /// All threads have met: barriers that were fenced may be used.
   void synced();
-  void arrive(std::uint32_t at, int expected_bytes);
+  void arrive(int thread, std::uint32_t at, int expected_bytes);
   bool is_over(std::uint32_t at, std::uint32_t parity) const;
   /// A warp has waited at a barrier: what that counted until now, the warp may read.
   void observe(int warp, std::uint32_t at);
 
-  void load_box(std::uint32_t at, const kernels::cuda::TensorMap& map, int x, int y, int z, std::uint32_t barrier);
-  void load_bytes(std::uint32_t at, const void* from, int bytes, std::uint32_t barrier);
+  void load_box(int thread, std::uint32_t at, const kernels::cuda::TensorMap& map, int x, int y, int z, std::uint32_t barrier);
+  void load_bytes(int thread, std::uint32_t at, const void* from, int bytes, std::uint32_t barrier);
   /// Lets one box land, the oldest or the newest. False if there is none.
   bool land(bool newest);
 
@@ -72,6 +76,9 @@ class AsyncUnits {
   void multiply(int warp, const WarpProduct& product);
   void commit_products(int warp);
   void wait_products(int warp, int pending);
+
+  ProxyOrder& order() { return order_; }
+  Reductions& reductions() { return reductions_; }
 
  private:
   enum class Made { no, fenced, yes };
@@ -81,6 +88,8 @@ class AsyncUnits {
     std::int64_t bytes; ///< still to come
     std::uint32_t turn;
     Made made;
+    ProxyOrder::Clock told{};  ///< by arrivals so far
+    ProxyOrder::Clock known{};  ///< to who waits for turns that are over
   };
   /// What a copy brings.
   struct Box {
@@ -102,10 +111,7 @@ class AsyncUnits {
     bool begun = false;
     std::uint64_t history = 0;  ///< of all products' operands: warps of a group have the same
   };
-  struct Range {
-    std::uint32_t begin;
-    std::uint32_t end;
-  };
+  using Range = SharedRange;  ///< of the shared state space
 
   Barrier& barrier(std::uint32_t at);
   const Barrier& barrier(std::uint32_t at) const;
@@ -113,12 +119,14 @@ class AsyncUnits {
   static std::vector<Range> ranges(const WarpProduct& product);
   void compute(int warp, const WarpProduct& product) const;
   float element(std::uint32_t address, const WarpProduct& product) const;
-  void start(Box box);
+  void start(int thread, Box box);
   void check_free(const Range& range) const;
   void check_landed(const Warp& warp, const WarpProduct& product) const;
   void check_observed(const Warp& warp, const Range& range) const;
 
   const EmulatedMemory& memory_;
+  ProxyOrder order_;
+  Reductions reductions_;
   std::span<std::byte> shared_;
   std::map<std::uint32_t, Barrier> barriers_;
   std::deque<Box> boxes_;

@@ -103,6 +103,7 @@ void EmulatedDevice::launch(std::int64_t blocks, const typename Kernel::Args& ar
         Kernel::run(machine, args);
       });
     }
+    block_.settle();
   });
 }
 
@@ -124,6 +125,10 @@ void EmulatedDevice::delta(const KernelKind& kind, const DeltaArgs& args) {
   with_delta_kernel(kind, [&]<class Kernel>() { launch<Kernel>(ceil_div(args.rows, Kernel::warps), args); });
 }
 
+void EmulatedDevice::order_dq(int width, std::int64_t rows, const DqRowsArgs& args) {
+  with_dq_rows_kernel(width, [&]<class Kernel>() { launch<Kernel>(rows * width / Kernel::Shares::tile, args); });
+}
+
 EmulatedDevice& emulated_device(bool hopper) {
   static EmulatedDevice ampere_device(false);
   static EmulatedDevice hopper_device(true);
@@ -134,6 +139,19 @@ const kernels::KernelTable& emulated_table(bool hopper) {
   static const kernels::KernelTable ampere_row = device_row<find_device<false>>("cuda-emulated", "");
   static const kernels::KernelTable hopper_row = device_row<find_device<true>>("cuda-emulated-hopper", "");
   return hopper ? hopper_row : ampere_row;
+}
+
+const kernels::KernelTable& deterministic_table() {
+  static const kernels::KernelTable row = [] {
+    kernels::KernelTable table = emulated_table(true);
+    table.name = "cuda-emulated-hopper-deterministic";
+    table.backward = [](const kernels::Problem& problem, const kernels::BackwardInputs& inputs, kernels::Resources resources) {
+      resources.deterministic = true;
+      return make_backward(emulated_device(true), problem, inputs, resources);
+    };
+    return table;
+  }();
+  return row;
 }
 
 }  // namespace annulus::test

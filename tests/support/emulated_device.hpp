@@ -56,6 +56,7 @@ class EmulatedDevice final : public kernels::cuda::Device {
                 const kernels::cuda::BackwardArgs& args) override;
   void finish(DType out, int width, const kernels::cuda::FinishArgs& args) override;
   void delta(const kernels::cuda::KernelKind& kind, const kernels::cuda::DeltaArgs& args) override;
+  void order_dq(int width, std::int64_t rows, const kernels::cuda::DqRowsArgs& args) override;
 
   /// Work of another unit of the device, on the line of kernels.
   void enqueue_kernel(EmulatedLines::Work work) { lines_.enqueue(kernels::cuda::Line::kernels, std::move(work)); }
@@ -104,6 +105,8 @@ class EmulatedDevice final : public kernels::cuda::Device {
 
 /// The CUDA row on an emulated device, under a name of its own: "cuda-emulated", or "cuda-emulated-hopper".
 const kernels::KernelTable& emulated_table(bool hopper = false);
+/// The latter, always deterministic: "cuda-emulated-hopper-deterministic".
+const kernels::KernelTable& deterministic_table();
 EmulatedDevice& emulated_device(bool hopper = false);
 
 }  // namespace annulus::test

@@ -55,6 +55,7 @@ void EmulatedBlock::run(int threads, std::int64_t shared_bytes, bool descending,
   accesses_.assign(shared_.size() / word_bytes, Access{});
   copies_.assign(static_cast<std::size_t>(threads), {});
   turns_.assign(static_cast<std::size_t>(threads), {});
+  parts_.clear();
   async_.restart(threads / lanes, shared_);
   interval_ = 0;
   error_ = nullptr;
@@ -95,6 +96,7 @@ void EmulatedBlock::run_warp(int warp, bool descending) {
 void EmulatedBlock::release(bool descending) {
   const auto waiting = std::ranges::count(states_, State::in_sync);
   if (std::ranges::count(states_, State::ended) == threads_) return;
+  if (std::ranges::count(states_, State::runnable) > 0) return;  // others have let them go on
   if (release_barriers()) return;
   if (async_.land(descending)) return;
   if (waiting != threads_) throw EmulationError("deadlock: " + where());
@@ -129,9 +131,14 @@ std::string EmulatedBlock::where() const {
   for (int thread = 0; thread < threads_; ++thread) {
     const State state = states_[static_cast<std::size_t>(thread)];
     const char* const name = warps_[static_cast<std::size_t>(thread / lanes)].name;
-    text += state == State::ended ? "e" : state == State::in_sync ? "s" : state == State::at_barrier ? "b" : name == nullptr ? "?" : "c";
+    text += state == State::ended        ? "e"
+            : state == State::in_sync    ? "s"
+            : state == State::in_part    ? "p"
+            : state == State::at_barrier ? "b"
+            : name == nullptr            ? "?"
+                                         : "c";
   }
-  return text + " (per thread: e ended, s at a sync, b at a barrier, c in an operation of its warp)";
+  return text + " (per thread: e ended, s at a sync, p at one of a part, b at a barrier, c in an operation of its warp)";
 }
 
 void EmulatedBlock::fail(int thread, const std::string& what) const {
@@ -141,6 +148,28 @@ void EmulatedBlock::fail(int thread, const std::string& what) const {
 void EmulatedBlock::sync(int thread) {
   states_[static_cast<std::size_t>(thread)] = State::in_sync;
   fibers_.pause();
+}
+
+/// The last to come lets all go on.
+void EmulatedBlock::sync_part(int thread, int id, int threads) {
+  constexpr int named_barriers = 16;
+  if (id < 1 || id >= named_barriers || threads % lanes != 0) fail(thread, "syncs at no named barrier: " + std::to_string(id));
+  Part& part = parts_[id];
+  if (!part.here.empty() && part.threads != threads) fail(thread, "syncs with another number of threads than others");
+  part.threads = threads;
+  part.here.push_back(thread);
+  if (std::ssize(part.here) < threads) {
+    states_[static_cast<std::size_t>(thread)] = State::in_part;
+    return fibers_.pause();
+  }
+  std::vector<int> warps;
+  for (const int other : part.here) {
+    states_[static_cast<std::size_t>(other)] = State::runnable;
+    if (other % lanes == 0) warps.push_back(other / lanes);
+  }
+  if (std::ssize(warps) * lanes != threads) fail(thread, "syncs with a part of a warp");
+  async_.order().meet(warps);
+  part.here.clear();
 }
 
 void EmulatedBlock::collective(int thread, const char* name, void* slot, Execute execute) {
@@ -295,6 +324,28 @@ void EmulatedMachine::matrices(const char* name, std::uint32_t at, std::uint32_t
         const std::uint32_t high = to.transposed ? rows[2 * t + 1][g] : rows[g][2 * t + 1];
         to.r[matrix] = low | high << 16;
       }
+    }
+  });
+}
+
+/// The inverse of matrices(): lanes 8i to 8i + 7 say where rows of matrix i go, whose elements are spread over all lanes.
+void EmulatedMachine::store_matrices_transposed(std::uint32_t at, const std::uint32_t (&r)[4]) const {
+  struct Slot {
+    int thread;
+    std::uint32_t at;
+    const std::uint32_t* r;
+  } slot{thread_, at, r};
+  owner_.collective(thread_, "stmatrix.trans", &slot, [](EmulatedBlock& block, const std::array<void*, 32>& slots) {
+    constexpr std::uint32_t row_bytes = 16;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      const Slot& to = *static_cast<const Slot*>(slots[i]);
+      std::array<std::uint16_t, 8> row;
+      for (std::size_t g = 0; g < row.size(); ++g) {  // element (g, i % 8) of matrix i / 8 is lane 4g + (i % 8) / 2's
+        const Slot& from = *static_cast<const Slot*>(slots[4 * g + i % 8 / 2]);
+        row[g] = static_cast<std::uint16_t>(from.r[i / 8] >> 16 * (i % 2));
+      }
+      std::memcpy(block.write(to.thread, to.at, row_bytes, row_bytes), row.data(), row_bytes);
+      block.async().order().write(to.thread, {to.at, to.at + row_bytes});
     }
   });
 }

@@ -65,10 +65,18 @@ class EmulatedBlock {
   void copy_async(int thread, std::uint32_t at, const void* from, bool valid);
   void wait(int thread);
   void barrier_wait(int thread, std::uint32_t at, std::uint32_t parity);
+  void sync_part(int thread, int id, int threads);
   AsyncUnits& async() { return async_; }
+  /// What blocks have added up in global memory is there, in the order in which they ran.
+  void settle() { async_.reductions().settle(); }
 
  private:
-  enum class State { runnable, in_collective, in_sync, at_barrier, ended };
+  enum class State { runnable, in_collective, in_sync, in_part, at_barrier, ended };
+  /// Who has come to a named barrier.
+  struct Part {
+    int threads = 0;
+    std::vector<int> here;
+  };
   struct Turn {
     std::uint32_t barrier;
     std::uint32_t parity;
@@ -108,6 +116,7 @@ class EmulatedBlock {
   std::vector<Access> accesses_;
   std::vector<std::vector<Copy>> copies_;
   std::vector<Turn> turns_;  ///< that threads at barriers wait for
+  std::map<int, Part> parts_;
   AsyncUnits async_{memory_};
   std::int32_t interval_ = 0;
   std::exception_ptr error_;
@@ -144,6 +153,7 @@ class EmulatedMachine {
   template <class T>
   void store_shared(std::uint32_t at, T x) const {
     std::memcpy(owner_.write(thread_, at, sizeof(T), sizeof(T)), &x, sizeof(T));
+    owner_.async().order().write(thread_, {at, at + static_cast<std::uint32_t>(sizeof(T))});
   }
   void sync() const { owner_.sync(thread_); }
   float shuffle_xor(float x, int mask) const { return exchange("shuffle_xor", x, lane() ^ mask); }
@@ -154,6 +164,7 @@ class EmulatedMachine {
   void load_matrices_transposed(std::uint32_t at, std::uint32_t (&r)[4]) const {
     matrices("ldmatrix.trans", at, r, true);
   }
+  void store_matrices_transposed(std::uint32_t at, const std::uint32_t (&r)[4]) const;
   template <class T>
   void multiply(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) const;
 
@@ -163,14 +174,27 @@ class EmulatedMachine {
 
   void barrier_init(std::uint32_t at, int arrivals) const { owner_.async().barrier_init(at, arrivals); }
   void barrier_fence() const { owner_.async().barrier_fence(); }
-  void barrier_arrive(std::uint32_t at) const { owner_.async().arrive(at, 0); }
-  void barrier_expect(std::uint32_t at, int bytes) const { owner_.async().arrive(at, bytes); }
+  void barrier_arrive(std::uint32_t at) const { owner_.async().arrive(thread_, at, 0); }
+  void barrier_expect(std::uint32_t at, int bytes) const { owner_.async().arrive(thread_, at, bytes); }
   void barrier_wait(std::uint32_t at, std::uint32_t parity) const { owner_.barrier_wait(thread_, at, parity); }
   void load_box(std::uint32_t at, const kernels::cuda::TensorMap& map, int x, int y, int z, std::uint32_t barrier) const {
-    owner_.async().load_box(at, map, x, y, z, barrier);
+    owner_.async().load_box(thread_, at, map, x, y, z, barrier);
   }
   void load_bytes(std::uint32_t at, const void* from, int bytes, std::uint32_t barrier) const {
-    owner_.async().load_bytes(at, from, bytes, barrier);
+    owner_.async().load_bytes(thread_, at, from, bytes, barrier);
+  }
+  void fence_async() const { owner_.async().order().fence(thread_); }
+  void sync_warp() const {
+    warp_operation("syncwarp", [](AsyncUnits& async, int warp) { async.order().meet({&warp, 1}); });
+  }
+  void sync_part(int id, int threads) const { owner_.sync_part(thread_, id, threads); }
+  void reduce_add(float* p, std::uint32_t at, int bytes) const {
+    owner_.async().reductions().add(thread_, p, at, bytes, owner_.async().order());
+  }
+  void commit_reductions() const { owner_.async().reductions().commit(thread_); }
+  template <int pending>
+  void wait_reductions_read() const {
+    owner_.async().reductions().wait_read(thread_, pending, owner_.async().order());
   }
   std::uint32_t shared_address(std::uint32_t at) const { return AsyncUnits::shared_begin + at; }
   template <int tiles>
@@ -183,11 +207,15 @@ class EmulatedMachine {
   }
   template <class T, int columns>
   void multiply_shared(float (&c)[columns / 8][4], std::uint64_t a, std::uint64_t b, bool add) const {
-    multiply_group({{}, {}, a, b, columns, false, add, value<T>}, &c[0][0], nullptr);
+    multiply_group({{}, {}, a, b, columns, false, false, add, value<T>}, &c[0][0], nullptr);
+  }
+  template <class T, int columns>
+  void multiply_transposed(float (&c)[columns / 8][4], std::uint64_t a, std::uint64_t b, bool add) const {
+    multiply_group({{}, {}, a, b, columns, false, true, add, value<T>}, &c[0][0], nullptr);
   }
   template <class T, int columns>
   void multiply_registers(float (&c)[columns / 8][4], const std::uint32_t (&a)[4], std::uint64_t b) const {
-    multiply_group({{}, {}, 0, b, columns, true, true, value<T>}, &c[0][0], a);
+    multiply_group({{}, {}, 0, b, columns, true, true, true, value<T>}, &c[0][0], a);
   }
   void commit_products() const {
     warp_operation("wgmma.commit_group", [](AsyncUnits& async, int warp) { async.commit_products(warp); });

@@ -99,6 +99,7 @@ TEST(Misuse, OneRankThatDisagreesIsNamed) {
   expect_refused(spec, "rank " + std::to_string(ring.size - 1) + " differ");
   LayoutSpec layout{LayoutKind::striped, ring.last() ? 2 : 1};
   expect_refused(valid_spec(), "disagree", layout);
+  expect_refused(valid_spec(), "rank " + std::to_string(ring.size - 1) + " differ", {}, {.deterministic = ring.last()});
 }
 
 /// Buffers for one call on the valid spec.
