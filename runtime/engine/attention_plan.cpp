@@ -113,20 +113,14 @@ std::vector<std::int64_t> AttentionPlan::key_positions(int owner) const {
   return spec_.alibi_slopes.empty() ? std::vector<std::int64_t>{} : k_layout_.positions(owner);
 }
 
-namespace {
-
-/// Parts are computed one after the other: each should keep all threads of a rank busy, and they wait for the last one's
-/// task. Eight leave an eighth of the way home bare; sixteen hid no more on links of 200 Mbit/s. A device computes all parts at once.
 int home_parts(const kernels::KernelTable& table, const kernels::BlockShape& largest, int threads) {
   constexpr int most = 8;
-  constexpr std::int64_t tasks_of_thread = 8; 
+  constexpr std::int64_t tasks_of_thread = 8;
   if (table.device != nullptr) return 1;
   if (threads == 1) return most;
   const std::int64_t tasks = largest.batch * largest.kv_heads * ceil_div(largest.rows, table.key_tile(largest.head_dim));
   return static_cast<int>(std::clamp<std::int64_t>(tasks / (tasks_of_thread * threads), 1, most));
 }
-
-}  // namespace
 
 PassSizes AttentionPlan::sizes(const kernels::KernelTable& table, kernels::Direction direction, const RingSchedule& ring,
                                int most_threads) const {

@@ -19,7 +19,6 @@ namespace {
 using kernels::Direction;
 
 constexpr int agreements_per_call = 2;  ///< on the call, and to begin: each a reduction over all ranks
-constexpr int home_pieces = 8;          ///< in which the last sums go home, see runtime/exchange
 
 /// Seconds of one rank's cores.
 class Compute {
@@ -64,6 +63,7 @@ class Ring {
         ring_(0, placement.ranks, group_size(exchange, placement)),
         block_(table.packed_rows(plan_.block_shape(0), direction)),
         gradient_(table.gradient_rows(plan_.block_shape(0))),
+        home_parts_(home_parts(table, largest_block(), placement.threads)),
         seen_(ring_, plan_.mask(), plan_.q_layout(), plan_.k_layout(), block_.granule) {
     const int samples = samples_for(placement.ranks);
     for (int rank = 0; rank < placement.ranks; ++rank) {
@@ -78,7 +78,7 @@ class Ring {
                     .group_size = ring_.group_size,
                     .compute = [this](int rank, int step) { return step_seconds(rank, step); },
                     .block = [this](int rank, int hop) { return transfer(rank, block_bytes(next(rank), hop)); },
-                    .last_pieces = home_pieces};
+                    .last_pieces = home_parts_};
     if (backward()) {
       costs.gradient = [this](int rank, int hop) { return transfer(rank, gradient_bytes(next(rank), hop)); };
     }
@@ -96,6 +96,11 @@ class Ring {
   }
 
  private:
+  kernels::BlockShape largest_block() const {
+    kernels::BlockShape block = plan_.block_shape(0);
+    block.rows = plan_.k_layout().max_rows();
+    return block;
+  }
   static int group_size(ExchangeKind exchange, const Placement& placement) {
     if (exchange == ExchangeKind::shared) return placement.ranks;
     return exchange == ExchangeKind::nodes ? placement.ranks_of_node() : 1;
@@ -168,6 +173,7 @@ class Ring {
   RingSchedule ring_;
   kernels::RowArray block_;
   kernels::RowArray gradient_;
+  int home_parts_;
   RowsStillSeen seen_;
   std::vector<RingSchedule> rings_;
   std::vector<SampledQueries> queries_;
