@@ -4,8 +4,6 @@
 /// jobs on the machine disturb less than the clock on the wall, and prints the median over many of them and its share
 /// of the f32 multiply-add peak, measured in between.
 // SPDX-License-Identifier: Apache-2.0
-#include <time.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -15,23 +13,13 @@
 
 #include "kernels/kernel_table.hpp"
 #include "kernels/simd/peak.hpp"
+#include "tests/bench/cpu_time.hpp"
 #include "tests/support/random_tensors.hpp"
 
 namespace annulus::test {
 namespace {
 
 using kernels::Direction;
-
-double cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 /// GFLOP/s of nothing but multiply-adds.
 double peak(double (*burst)(std::int64_t rounds)) {

@@ -4,7 +4,6 @@
 /// persistent. CPU seconds of this thread, medians; the polled calls are counted.
 // SPDX-License-Identifier: Apache-2.0
 #include <mpi.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +15,7 @@
 #include "kernels/kernel_table.hpp"
 #include "runtime/comm/heartbeat.hpp"
 #include "runtime/exchange/exchange.hpp"
+#include "tests/bench/cpu_time.hpp"
 #include "tests/support/random_tensors.hpp"
 
 namespace annulus::test {
@@ -23,17 +23,6 @@ namespace {
 
 constexpr std::int64_t rows = 2048;
 constexpr std::int64_t head_dim = 64;
-
-double cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 /// A full block of one head, attended to once.
 class Attention {

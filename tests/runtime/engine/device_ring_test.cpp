@@ -46,17 +46,6 @@ RingResult run_by(RingCase test, ExchangeKind exchange) {
   return run_ring(MPI_COMM_WORLD, test);
 }
 
-int world_rank() {
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-int world_size() {
-  int size = 0;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
-
 class DeviceRing : public testing::TestWithParam<MoverKind> {
  protected:
   void SetUp() override {

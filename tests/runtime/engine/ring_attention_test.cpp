@@ -15,17 +15,6 @@ namespace annulus::test {
 namespace {
 
 constexpr std::array layouts{LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped};
-int world_rank() {
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-int world_size() {
-  int size = 0;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
-
 /// The same on every rank: a random seed of rank 0, printed when a test fails.
 std::uint64_t shared_seed() {
   unsigned seed = std::random_device{}();

@@ -32,6 +32,10 @@ struct RingResult {
   CallReport forward, backward;
 };
 
+/// Of MPI_COMM_WORLD.
+int world_rank();
+int world_size();
+
 /// True if both hold the same bits.
 bool same_bits(const RingResult& a, const RingResult& b);
 
