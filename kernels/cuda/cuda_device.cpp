@@ -93,6 +93,19 @@ class CudaDevice final : public Device {
     static_cast<void>(cudaFreeAsync(memory, stream(Line::kernels)));
   }
 
+  void* allocate_for_peers(std::int64_t bytes) override {
+    trim_pool();
+    void* memory = nullptr;
+    const cudaError_t code = cudaMalloc(&memory, static_cast<std::size_t>(bytes));
+    if (code == cudaErrorMemoryAllocation) refuse(bytes);
+    check_cuda(code, "allocate memory");
+    return memory;
+  }
+  void release_for_peers(void* memory) noexcept override {
+    for (const Line line : all_lines) static_cast<void>(cudaStreamSynchronize(stream(line)));
+    static_cast<void>(cudaFree(memory));
+  }
+
   void* allocate_pinned(std::int64_t bytes) override {
     void* memory = nullptr;
     check_cuda(cudaMallocHost(&memory, static_cast<std::size_t>(bytes)), "allocate pinned memory");
@@ -116,8 +129,12 @@ class CudaDevice final : public Device {
   }
   bool passed(void* event) override {
     const cudaError_t code = cudaEventQuery(static_cast<cudaEvent_t>(event));
-    if (code != cudaErrorNotReady) check_cuda(code, "compute");
-    return code == cudaSuccess;
+    if (code == cudaErrorNotReady) {
+      static_cast<void>(cudaGetLastError());  // no error, and none for the next launch to report
+      return false;
+    }
+    check_cuda(code, "compute");
+    return true;
   }
 
   void upload(void* to, const void* from, std::int64_t bytes, const Progress& progress) override {
@@ -193,6 +210,15 @@ class CudaDevice final : public Device {
   cudaStream_t stream(Line line) const { return streams_[static_cast<std::size_t>(line)]; }
 
  private:
+  /// Gives back what released memory still takes: pools do so only when a stream, an event or the device is waited for.
+  static void trim_pool() {
+    cudaMemPool_t pool = nullptr;
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "tell which one is chosen");
+    check_cuda(cudaDeviceGetDefaultMemPool(&pool, device), "tell its pool of memory");
+    check_cuda(cudaMemPoolTrimTo(pool, 0), "give memory back");
+  }
+
   [[noreturn]] static void refuse(std::int64_t bytes) {
     static_cast<void>(cudaGetLastError());  // else the next launch reports it once more
     std::size_t free = 0;

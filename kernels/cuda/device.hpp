@@ -61,6 +61,10 @@ class Device {
   virtual void* allocate(std::int64_t bytes) = 0;
   /// What the lines have been told so far may still use it.
   virtual void release(void* memory) noexcept = 0;
+  /// The same of memory that MPI and network cards may open, which memory of a stream's pool is not for everywhere
+  /// (CUDA programming guide, stream-ordered memory allocator). Both wait for the device: for what lasts.
+  virtual void* allocate_for_peers(std::int64_t bytes) = 0;
+  virtual void release_for_peers(void* memory) noexcept = 0;
   /// Host memory that copy() takes. Throws ResourceError or CudaError.
   virtual void* allocate_pinned(std::int64_t bytes) = 0;
   /// No copy may be on its way from or to it.

@@ -28,6 +28,17 @@ class DeviceInUse {
   int before_;
 };
 
+/// Released by this process, but not yet given back by its pool.
+std::uint64_t pooled_bytes(int device) {
+  cudaMemPool_t pool = nullptr;
+  std::uint64_t reserved = 0;
+  std::uint64_t used = 0;
+  check_cuda(cudaDeviceGetDefaultMemPool(&pool, device), "tell its pool of memory");
+  check_cuda(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "tell what its pool holds");
+  check_cuda(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "tell what is used of its pool");
+  return reserved - used;
+}
+
 }  // namespace
 
 int visible_devices() {
@@ -50,6 +61,7 @@ DeviceFacts device_facts(int device) {
   std::size_t free = 0;
   std::size_t total = 0;
   check_cuda(cudaMemGetInfo(&free, &total), "tell its free memory");
+  free += pooled_bytes(device);
   const std::string_view uuid(properties.uuid.bytes, sizeof properties.uuid.bytes);
   return {properties.name, properties.major * 10 + properties.minor, std::hash<std::string_view>{}(uuid), free, total};
 }

@@ -55,6 +55,13 @@ int launched_rank() {
   return 0;
 }
 
+std::optional<int> launched_node_rank() {
+  for (const char* variable : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}) {
+    if (const char* rank = std::getenv(variable)) return std::atoi(rank);
+  }
+  return std::nullopt;
+}
+
 std::string mpi_version() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
   int length = 0;

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
+
 #include "runtime/comm/communicator.hpp"
 
 namespace annulus {
@@ -26,6 +28,8 @@ class Session {
 
 /// The rank that a launcher announced in the environment, or 0: for messages before MPI is initialised.
 int launched_rank();
+/// Local: this rank's number among those of the job on its node, as the launcher says; none if it says nothing.
+std::optional<int> launched_node_rank();
 /// True under mpirun, srun and the like.
 bool launched_by_mpi();
 /// "Open MPI v4.1.4, ...": for `info`.

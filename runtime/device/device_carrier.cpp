@@ -18,8 +18,8 @@ class DeviceCarrier final : public Carrier {
   kernels::Memory memory() const override { return kernels::Memory::device; }
   Room allocate(std::uint64_t bytes) override {
     if (bytes == 0) return {};
-    auto* const memory = static_cast<std::byte*>(device_.allocate(static_cast<std::int64_t>(bytes)));
-    return {memory, [&device = device_](std::byte* room) { device.release(room); }};
+    auto* const memory = static_cast<std::byte*>(device_.allocate_for_peers(static_cast<std::int64_t>(bytes)));
+    return {memory, [&device = device_](std::byte* room) { device.release_for_peers(room); }};
   }
 
   std::byte* view(std::byte*, std::uint64_t bytes) override {

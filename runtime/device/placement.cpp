@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/device/placement.hpp"
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/base/error.hpp"
 #include "kernels/cuda/devices.hpp"
 #include "runtime/comm/agreement.hpp"
+#include "runtime/comm/session.hpp"
 
 namespace annulus {
 
@@ -16,14 +18,16 @@ using namespace kernels::cuda;
 int choose_device(int node_rank, int visible, int current) { return current != 0 ? current : node_rank % visible; }
 
 DevicePlacement place_on_device(const Communicator& comm) {
-  const int node_rank = comm.node().rank();
+  static std::optional<int> chosen;  // streams and memory stay where they were made
+  const int node_rank = launched_node_rank().value_or(comm.node().rank());  // of the job: rings of part of it share its GPUs, too
   DevicePlacement mine;
   together(comm, [&] {
     const int visible = visible_devices();
     if (visible == 0) {
       throw UsageError("no GPU is found (" + cuda_versions() + "); try --backend auto");
     }
-    mine.device = choose_device(node_rank, visible, current_device());
+    if (!chosen) chosen = choose_device(node_rank, visible, current_device());
+    mine.device = *chosen;
     use_device(mine.device);
     const DeviceFacts facts = device_facts(mine.device);
     mine.identity = facts.identity;

@@ -114,6 +114,7 @@ void GradientTravel::close(int hop, const BlockPart& part) {
     left_out_.wait();
   }
   const std::byte* const sum = slots_.at(ring_.member(), hop);
+  // What has no tags (NCCL) pairs by order: rows that are left and sums that go on never have the same peers here, for 0 < hop.
   carrier_.together([&] {
     if (ring_.is_last_hop(hop)) return send_home(hop, part, sum);
     await_left_rows(hop);

@@ -25,6 +25,8 @@ class EmulatedDevice final : public kernels::cuda::Device {
 
   void* allocate(std::int64_t bytes) override;
   void release(void* memory) noexcept override;
+  void* allocate_for_peers(std::int64_t bytes) override { return allocate(bytes); }
+  void release_for_peers(void* memory) noexcept override { release(memory); }
   void* allocate_pinned(std::int64_t bytes) override { return memory_.allocate(bytes); }
   void release_pinned(void* memory) noexcept override { memory_.release(memory); }
   void* create_event() override { return new Event; }
