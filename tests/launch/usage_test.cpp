@@ -121,13 +121,6 @@ TEST(Help, NeedsNoMpiAndIsPrintedOnce) {
   }
 }
 
-TEST(Help, PromisesNothingThatIsRefused) {
-  const std::string help = run_program(plainly, {"attend", "--help"}).out;
-  for (const char* option : {"device"}) {
-    EXPECT_EQ(help.find(option), std::string::npos) << option;
-  }
-}
-
 TEST(Version, IsPrintedOnce) {
   EXPECT_TRUE(run_program(plainly, {"--version"}).out.starts_with("annulus "));
   EXPECT_EQ(run_program(3, {"--version"}).out, run_program(plainly, {"--version"}).out);
