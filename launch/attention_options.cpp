@@ -145,11 +145,15 @@ void add_comm_timeout(Options& options, double& target) {
       "seconds without a sign of life from a peer after which all ranks end with code 5 (default 300; 0: wait for ever)");
 }
 
-void check_attention_options(const AttentionOptions& options) {
+void check_scores(const AttentionOptions& options) {
   if (options.softcap.value_or(0) != 0 && *options.softcap < smallest_scale) {
     throw UsageError("--softcap is too small (scores would all be 0); try 0 for none, or a number from 1e-6 to 1e6");
   }
   check_mask(options);
+}
+
+void check_attention_options(const AttentionOptions& options) {
+  check_scores(options);
   // A file may hold f64 without --dtype; attend checks again with what it found.
   const kernels::KernelTable& table = kernels::kernel_table(options.backend, options.dtype.value_or(DType::f32));
   check_device_exchange(options.exchange, table.device != nullptr);

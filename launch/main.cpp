@@ -5,13 +5,16 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "launch/command.hpp"
@@ -107,6 +110,10 @@ ExitCode run_under_mpi(int& argc, char**& argv, const std::vector<std::string>& 
   return code;
 }
 
+std::string unwritten(const char* why) {
+  return fmt::format("the output could not be written ({}); try another place for it", why);
+}
+
 ExitCode guarded_main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a write that fails, with a message, not a death
   try {
@@ -122,13 +129,26 @@ ExitCode guarded_main(int argc, char** argv) {
   } catch (const Error& error) {
     print_error(error.what());
     return error.code();
+  } catch (const std::system_error& error) {  // fmt::print, which writes in between
+    print_error(unwritten(error.what()));
+    return ExitCode::resources;
   } catch (const std::exception& error) {
     print_error(error.what());
     return ExitCode::internal;
   }
 }
 
+/// What waits in the buffer of standard output may find no room.
+ExitCode flushed(ExitCode code) {
+  if (code != ExitCode::done || (std::fflush(stdout) == 0 && std::ferror(stdout) == 0)) return code;
+  print_error(unwritten(std::strerror(errno)));
+  return ExitCode::resources;
+}
+
 }  // namespace
 }  // namespace annulus::launch
 
-int main(int argc, char** argv) { return static_cast<int>(annulus::launch::guarded_main(argc, argv)); }
+int main(int argc, char** argv) {
+  using namespace annulus::launch;
+  return static_cast<int>(flushed(guarded_main(argc, argv)));
+}

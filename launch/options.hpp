@@ -99,8 +99,9 @@ void add_scheme_options(Options& options, AttentionOptions& target);
 void add_comm_timeout(Options& options, double& target);
 /// Both, and --deterministic.
 void add_execution_options(Options& options, AttentionOptions& target);
-/// Checks what one value alone cannot show: that the rules of the mask fit together, that the backend exists here and
-/// takes the dtype. Throws UsageError. Local.
+/// Checks what one value alone cannot show: that the rules of the mask fit together. Throws UsageError. Local.
+void check_scores(const AttentionOptions& options);
+/// Also that the backend exists here and takes the dtype.
 void check_attention_options(const AttentionOptions& options);
 
 }  // namespace annulus::launch

@@ -59,7 +59,10 @@ class Planner {
   std::uint64_t budget(std::int64_t ranks) const {
     if (options_.memory > 0) return static_cast<std::uint64_t>(options_.memory);
     if (!machine_) return 0;
-    return machine_->memory_per_node / static_cast<std::uint64_t>(request(1, ranks).placement.ranks_of_node());
+    // The memory of a node's GPUs is not one: it is theirs alone.
+    const bool on_gpu = options_.request.scores.backend == "cuda";
+    const int parts = on_gpu ? machine_->cores_per_node : request(1, ranks).placement.ranks_of_node();
+    return machine_->memory_per_node / static_cast<std::uint64_t>(parts);
   }
   void find_extremes();
   Json json() const;

@@ -37,7 +37,7 @@ std::unique_ptr<Options> declare(PlanOptions& target) {
 }
 
 void check(PlanOptions& options) {
-  check_attention_options(options.request.scores);
+  check_scores(options.request.scores);  // a plan may be for another machine
   if (options.request.scores.dtype == DType::f64) {
     throw UsageError("--dtype f64 is not for plan (projections are f32); try f32, bf16 or f16");
   }

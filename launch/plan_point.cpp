@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/plan_point.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -17,14 +19,11 @@ using stack::LocalHalo;
 constexpr std::int64_t most_context = std::int64_t{1} << 40;
 constexpr std::int64_t most_stripes = std::int64_t{1} << 22;  ///< pieces that a plan lists one by one
 
-/// Also of rows that do not run on this machine: sizes do not ask for its instructions. Rows that this build lacks are
-/// planned as the portable one, whose arrays have the same elements.
+/// Also of rows that do not run on this machine or that this build lacks: sizes do not ask for either.
 const kernels::KernelTable& sizes_of(const std::string& backend, DType dtype) {
-  for (const kernels::KernelTable& table : kernels::kernel_tables()) {
-    if (table.name != backend) continue;
-    return table.packed_rows != nullptr ? table : kernels::kernel_table("portable", dtype);
-  }
-  return kernels::kernel_table(backend, dtype);
+  const auto tables = kernels::kernel_tables();
+  const auto row = std::ranges::find(tables, backend, &kernels::KernelTable::name);
+  return row != tables.end() ? *row : kernels::kernel_table(backend, dtype);
 }
 
 LayoutKind chosen_layout(const PointRequest& request, const stack::ModelSpec& model) {
@@ -32,11 +31,21 @@ LayoutKind chosen_layout(const PointRequest& request, const stack::ModelSpec& mo
   return request.scheme.layout.value_or(uneven ? LayoutKind::zigzag : LayoutKind::contiguous);
 }
 
+/// Blocks of GPUs stay there, and go round a flat ring. Other ways take them through host memory: no forecast knows what that costs.
+ExchangeKind planned_exchange(const PointRequest& request) {
+  const ExchangeKind wanted = request.scheme.exchange;
+  const bool on_gpu = request.scores.backend == "cuda";
+  check_device_exchange(wanted, on_gpu);
+  if (!on_gpu) return resolve_exchange(wanted, request.placement);
+  if (wanted == ExchangeKind::automatic || wanted == ExchangeKind::device) return ExchangeKind::device;
+  throw UsageError(fmt::format("--exchange {} is not forecast for GPUs (blocks would go through host memory); try auto or device",
+                               name(wanted)));
+}
+
 forecast::StackPlan resolved(const PointRequest& request, const stack::ModelSpec& model) {
-  check_device_exchange(request.scheme.exchange, request.scores.backend == "cuda");
   forecast::StackPlan plan{.layout = {chosen_layout(request, model)},
                            .placement = request.placement,
-                           .exchange = resolve_exchange(request.scheme.exchange, request.placement),
+                           .exchange = planned_exchange(request),
                            .backward = request.scores.backward};
   if (plan.layout.kind == LayoutKind::striped && request.seq_len > most_stripes) {
     throw UsageError("--layout striped is planned up to 4M tokens (each is a piece of its own); try zigzag");
@@ -47,12 +56,14 @@ forecast::StackPlan resolved(const PointRequest& request, const stack::ModelSpec
 
 std::vector<stack::MemoryItem> memory_of(const PointRequest& request, const stack::ModelSpec& model,
                                          const forecast::StackPlan& plan, const kernels::KernelTable& table) {
+  // Of a GPU all that a rank holds counts as the GPU's: its slots are those of messages.
+  const ExchangeKind exchange = plan.exchange == ExchangeKind::device ? ExchangeKind::messages : plan.exchange;
   return stack::memory_plan(model,
                             {.layout = plan.layout,
                              .ranks = plan.placement.ranks,
                              .threads = plan.placement.threads,
                              .direction = request.scores.backward ? Direction::backward : Direction::forward,
-                             .exchange = plan.exchange,
+                             .exchange = exchange,
                              .local_halo = plan.local_halo,
                              .verify_rows = request.verify_rows,
                              .file_windows = request.files},
@@ -137,7 +148,7 @@ std::vector<PlanPoint> schemes_by_time(const PointRequest& request, const foreca
   std::vector<PlanPoint> points;
   const bool has_local = model_of(request).has(LayerKind::local);
   for (const LayoutKind layout : {LayoutKind::contiguous, LayoutKind::zigzag, LayoutKind::striped}) {
-    for (const ExchangeKind exchange : {ExchangeKind::shared, ExchangeKind::nodes, ExchangeKind::messages}) {
+    for (const ExchangeKind exchange : {ExchangeKind::shared, ExchangeKind::nodes, ExchangeKind::messages, ExchangeKind::device}) {
       for (const LocalHalo halo : {LocalHalo::resident, LocalHalo::exchange}) {
         if (!has_local && halo == LocalHalo::resident) continue;
         PointRequest tried = request;

@@ -2,8 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/study_search.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "launch/memory.hpp"
 #include "launch/study_measure.hpp"
 
 namespace annulus::launch {
@@ -43,6 +46,7 @@ class Search {
   bool fits(std::int64_t steps) {
     request_.seq_len = steps * step_;
     const PlanPoint point = plan_point(request_, nullptr);
+    check_memory(ranks_, point.bytes(), fmt::format("a try of {} tokens", request_.seq_len));
     const MeasuredPoint measured = measure_point(ranks_, point, request_, {.repeats = 1, .warmups = 0, .verify_rows = 0});
     const std::uint64_t peak = *std::ranges::max_element(measured.peak_bytes);
     found_.tried.push_back({request_.seq_len, peak <= budget_, measured.seconds, peak});

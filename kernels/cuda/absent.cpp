@@ -3,6 +3,7 @@
 #include "kernels/cuda/cuda_table.hpp"
 #include "kernels/cuda/device_memory.hpp"
 #include "kernels/cuda/devices.hpp"
+#include "kernels/cuda/geometry.hpp"
 #include "kernels/cuda/nvtx_marks.hpp"
 
 namespace annulus::kernels {
@@ -11,13 +12,14 @@ const KernelTable& cuda_table() {
   static constexpr KernelTable absent{.name = "cuda",
                                       .unavailable = "not built (this build has no CUDA kernels)",
                                       .f64 = false,
-                                      .packed_rows = nullptr,
+                                      .packed_rows = cuda::packed_rows,  // sizes are for plans of other machines
                                       .pack = nullptr,
-                                      .pass_bytes = nullptr,
+                                      .pass_bytes = cuda::pass_bytes,
+                                      .device_bytes = cuda::device_bytes,
                                       .forward = nullptr,
                                       .backward = nullptr,
-                                      .gradient_rows = nullptr,
-                                      .key_tile = nullptr,
+                                      .gradient_rows = cuda::gradient_rows,
+                                      .key_tile = [](std::int64_t) -> std::int64_t { return 1; },
                                       .unpack_gradient = nullptr};
   return absent;
 }

@@ -116,7 +116,7 @@ std::vector<std::int64_t> AttentionPlan::key_positions(int owner) const {
 int home_parts(const kernels::KernelTable& table, const kernels::BlockShape& largest, int threads) {
   constexpr int most = 8;
   constexpr std::int64_t tasks_of_thread = 8;
-  if (table.device != nullptr) return 1;
+  if (table.device_bytes != nullptr) return 1;
   if (threads == 1) return most;
   const std::int64_t tasks = largest.batch * largest.kv_heads * ceil_div(largest.rows, table.key_tile(largest.head_dim));
   return static_cast<int>(std::clamp<std::int64_t>(tasks / (tasks_of_thread * threads), 1, most));
