@@ -4,9 +4,11 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <memory>
 
 #include "kernels/base/error.hpp"
+#include "launch/distinct_files.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -49,6 +51,9 @@ void check(PlanOptions& options) {
   if (options.compare && options.machine.empty()) {
     throw UsageError("--compare without --machine (nothing says how fast anything is); try --machine FILE.toml");
   }
+  check_distinct(std::array<NamedFile, 3>{{{"--machine", options.machine},
+                                           {"--report", options.request.scores.report},
+                                           {"--mask-picture", options.mask_picture}}});
 }
 
 }  // namespace

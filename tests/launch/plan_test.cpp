@@ -165,6 +165,22 @@ TEST(Plan, RefusesQuestionsWithoutAnAnswer) {
   expect_refusal(plan({"--seq-len", "64k", "--machine", folder / "absent"}), 3, "absent: File could not be opened");
   expect_refusal(plan({"--seq-len", "64k", "--machine", machine, "--dtype", "bf16"}), 3, "no rate of bf16 kernels");
   expect_refusal(plan({"--seq-len", "64k", "--layout", "striped", "--ranks", "2", "--machine", machine, "extra"}), 2, "extra");
+  expect_refusal(plan({"--seq-len", "64k", "--machine", machine, "--report", machine}), 2, "--machine and --report are the same file");
+}
+
+/// Whether or not this build has kernels for them, and this machine a GPU.
+TEST(Plan, TakesGpusForARingFromGpuToGpu) {
+  const std::vector<std::string> gpus{"--seq-len", "64k", "--ranks", "4", "--backend", "cuda", "--dtype", "bf16"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), gpus.begin(), gpus.end());
+    return plan(more);
+  };
+  const Outcome outcome = with({"--report", "-"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(json::parse(outcome.out).at("points").at(0).at("exchange"), "device");
+  EXPECT_EQ(with({"--exchange", "device"}).code, 0);
+  expect_refusal(with({"--exchange", "messages"}), 2, "not forecast for GPUs");
+  expect_refusal(plan({"--seq-len", "64k", "--exchange", "device"}), 2, "--backend cuda");
 }
 
 TEST(Plan, SpeaksOnceUnderALauncher) {
