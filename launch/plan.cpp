@@ -4,6 +4,7 @@
 #include <annulus/version.hpp>
 
 #include <optional>
+#include <string_view>
 
 #include "kernels/base/error.hpp"
 #include "launch/command.hpp"
@@ -130,9 +131,10 @@ std::int64_t quoted_window(const stack::ModelSpec& model) {
 
 void Planner::print_tables() const {
   const stack::ModelSpec& model = points_[0].model;
-  std::vector<stack::Preset> models{{options_.request.model.preset.empty() ? "this model" : options_.request.model.preset, model}};
-  for (const stack::Preset& preset : stack::presets()) {
-    if (preset.name != models[0].name) models.push_back(preset);
+  const std::string& preset = options_.request.model.preset;
+  std::vector<stack::Preset> models{{preset.empty() ? std::string_view("this model") : std::string_view(preset), model}};
+  for (const stack::Preset& other : stack::presets()) {
+    if (other.name != models[0].name) models.push_back(other);
   }
   const std::int64_t window = quoted_window(model);
   fmt::print("\n{}\n{}\n{}", score_table(options_.seq_lens), window_table(options_.seq_lens, window),

@@ -12,7 +12,8 @@ struct MpiCalls {
   std::uint64_t others = 0;    ///< collectives and one-sided calls that reach other ranks
 };
 
-/// Since the last call of this function.
+/// Since the last call of this function. From the first one on ranks give no signs of life, which a slow machine would have
+/// them send and this would count.
 MpiCalls take_mpi_calls();
 
 }  // namespace annulus::test
