@@ -118,8 +118,9 @@ int home_parts(const kernels::KernelTable& table, const kernels::BlockShape& lar
   constexpr std::int64_t tasks_of_thread = 8;
   if (table.device_bytes != nullptr) return 1;
   if (threads == 1) return most;
-  const std::int64_t tasks = largest.batch * largest.kv_heads * ceil_div(largest.rows, table.key_tile(largest.head_dim));
-  return static_cast<int>(std::clamp<std::int64_t>(tasks / (tasks_of_thread * threads), 1, most));
+  const std::int64_t tiles = ceil_div(largest.rows, table.key_tile(largest.head_dim));
+  const std::uint64_t tasks = checked_product({largest.batch, largest.kv_heads, tiles});
+  return static_cast<int>(std::clamp<std::uint64_t>(tasks / static_cast<std::uint64_t>(tasks_of_thread * threads), 1, most));
 }
 
 PassSizes AttentionPlan::sizes(const kernels::KernelTable& table, kernels::Direction direction, const RingSchedule& ring,
@@ -178,7 +179,8 @@ std::uint64_t ring_bytes(const AttentionPlan& plan, const kernels::KernelTable& 
   const std::int64_t slots = one_group ? 1 : 2;
   const kernels::RowArray packed = table.packed_rows(block, direction);
   if (exchange == ExchangeKind::device) {  // what the host sees of the own block and of its sum
-    return packed.bytes(block.rows) + (direction == kernels::Direction::forward ? 0 : table.gradient_rows(block).bytes(block.rows));
+    const bool forward = direction == kernels::Direction::forward;
+    return checked_sum({packed.bytes(block.rows), forward ? 0 : table.gradient_rows(block).bytes(block.rows)});
   }
   const std::uint64_t blocks = checked_product({slots, static_cast<std::int64_t>(packed.bytes(block.rows))});
   if (direction == kernels::Direction::forward) return blocks;

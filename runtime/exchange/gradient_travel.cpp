@@ -88,18 +88,19 @@ void GradientTravel::pass_token() {
   traffic_.count(token_out_);
 }
 
-bool GradientTravel::token_has_come() {
-  if (ring_.group_size == 1) return true;
+Transfer& GradientTravel::next_token() {
   if (!token_in_) {
     token_in_ = Transfer::receive(group_, {&arrived_token_, 1}, (ring_.member() + 1) % ring_.group_size, token_tag);
   }
-  return token_in_->test();
+  return *token_in_;
 }
 
+bool GradientTravel::token_has_come() { return ring_.group_size == 1 || next_token().test(); }
+
 void GradientTravel::await_token() {
-  if (token_has_come() && ring_.group_size == 1) return;
+  if (ring_.group_size == 1) return;
   const Traffic::Exposed exposed(traffic_);
-  token_in_->wait();
+  next_token().wait();
   token_in_.reset();
   slots_.sync();
 }

@@ -45,6 +45,7 @@ class GradientTravel {
   bool may_close();
   void await_sum(int step);
   void pass_token();
+  Transfer& next_token();
   bool token_has_come();
   void await_token();
   void add_rows(int step, const BlockPart& part, bool empty);
