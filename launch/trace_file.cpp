@@ -12,7 +12,7 @@
 #include <memory>
 #include <numeric>
 
-#include "launch/run_text.hpp"
+#include "launch/run/text.hpp"
 #include "launch/table.hpp"
 #include "runtime/checkpoint/replaced_file.hpp"
 #include "runtime/comm/agreement.hpp"

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/cudnn_attention.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/simd/peak.hpp"
-#include "kernels/cuda/cudnn_attention.hpp"
-#include "launch/bench_options.hpp"
-#include "launch/bench_peer.hpp"
-#include "launch/bench_targets.hpp"
+#include "launch/bench/options.hpp"
+#include "launch/bench/peer.hpp"
+#include "launch/bench/targets.hpp"
 #include "launch/samples.hpp"
 #include "tests/launch/program.hpp"
 

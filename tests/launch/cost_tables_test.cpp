@@ -1,6 +1,6 @@
 /// The figures that people quote, digit by digit.
 // SPDX-License-Identifier: Apache-2.0
-#include "launch/cost_tables.hpp"
+#include "launch/plan/cost_tables.hpp"
 
 #include <gtest/gtest.h>
 

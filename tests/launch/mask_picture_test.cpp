@@ -1,6 +1,6 @@
 /// Pictures of masks, read back: every visible pair once in the colour of its rank, steps as the ring has them.
 // SPDX-License-Identifier: Apache-2.0
-#include "launch/mask_picture.hpp"
+#include "launch/plan/mask_picture.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <random>
 #include <regex>
 
-#include "launch/mask_grid.hpp"
+#include "launch/plan/mask_grid.hpp"
 #include "launch/svg.hpp"
 #include "tests/support/random_masks.hpp"
 

@@ -8,7 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "launch/study_file.hpp"
+#include "launch/study/file.hpp"
 #include "tests/launch/program.hpp"
 #include "tests/launch/refusal.hpp"
 

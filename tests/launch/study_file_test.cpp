@@ -1,6 +1,6 @@
 /// The results file: what is there stays, what is torn goes, what differs is refused.
 // SPDX-License-Identifier: Apache-2.0
-#include "launch/study_file.hpp"
+#include "launch/study/file.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

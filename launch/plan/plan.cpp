@@ -1,0 +1,177 @@
+/// `annulus plan`: what a run will take, before there is a machine to run it on.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <annulus/version.hpp>
+
+#include <optional>
+#include <string_view>
+
+#include "kernels/base/error.hpp"
+#include "launch/command.hpp"
+#include "launch/machine_file.hpp"
+#include "launch/memory.hpp"
+#include "launch/numbers.hpp"
+#include "launch/plan/cost_tables.hpp"
+#include "launch/plan/mask_picture.hpp"
+#include "launch/plan/options.hpp"
+#include "launch/plan/text.hpp"
+#include "launch/run/text.hpp"
+#include "launch/table.hpp"
+#include "runtime/checkpoint/replaced_file.hpp"
+
+namespace annulus::launch {
+namespace {
+
+constexpr int most_ranks = 16384;
+
+class Planner {
+ public:
+  explicit Planner(PlanOptions options) : options_(std::move(options)) {
+    if (!options_.machine.empty()) machine_ = read_machine(options_.machine);
+    if (machine_ && options_.request.scores.backend == "auto") options_.request.scores.backend = machine_->backend;
+  }
+
+  ExitCode run() {
+    for (const std::int64_t seq_len : options_.seq_lens) {
+      for (const std::int64_t ranks : options_.ranks) points_.push_back(plan_point(request(seq_len, ranks), machine()));
+    }
+    if (budget(1) > 0) find_extremes();
+    if (options_.compare) schemes_ = schemes_by_time(request(options_.seq_lens.back(), options_.ranks.back()), *machine_);
+    if (!options_.mask_picture.empty()) draw_mask();
+    write_report(options_.request.scores.report, json());
+    if (options_.request.scores.report != "-") print();
+    return ExitCode::done;
+  }
+
+ private:
+  const forecast::Machine* machine() const { return machine_ ? &*machine_ : nullptr; }
+  int threads() const { return std::max(options_.request.scores.threads, 1); }
+  int ranks_per_node() const {
+    if (options_.ranks_per_node > 0) return static_cast<int>(std::min<std::int64_t>(options_.ranks_per_node, most_ranks));
+    return machine_ ? std::max(machine_->cores_per_node / threads(), 1) : most_ranks;
+  }
+  PointRequest request(std::int64_t seq_len, std::int64_t ranks) const {
+    PointRequest request = options_.request;
+    request.seq_len = seq_len;
+    request.placement = {.ranks = static_cast<int>(ranks), .ranks_per_node = ranks_per_node(), .threads = threads()};
+    return request;
+  }
+  /// Bytes that a rank may take; 0 if nothing says.
+  std::uint64_t budget(std::int64_t ranks) const {
+    if (options_.memory > 0) return static_cast<std::uint64_t>(options_.memory);
+    if (!machine_) return 0;
+    // The memory of a node's GPUs is not one: it is theirs alone.
+    const bool on_gpu = options_.request.scores.backend == "cuda";
+    const int parts = on_gpu ? machine_->cores_per_node : request(1, ranks).placement.ranks_of_node();
+    return machine_->memory_per_node / static_cast<std::uint64_t>(parts);
+  }
+  void find_extremes();
+  Json json() const;
+  void print() const;
+  void print_facts() const;
+  void print_tables() const;
+  void draw_mask() const;
+
+  PlanOptions options_;
+  std::optional<forecast::Machine> machine_;
+  std::vector<PlanPoint> points_;
+  std::vector<Extreme> longest_;
+  std::vector<Extreme> fewest_;
+  std::vector<PlanPoint> schemes_;
+};
+
+void Planner::find_extremes() {
+  for (const std::int64_t ranks : options_.ranks) {
+    Extreme extreme{.seq_len = longest_context(request(1, ranks), budget(ranks)), .ranks = static_cast<int>(ranks), .point = {}};
+    if (extreme.seq_len > 0) extreme.point = plan_point(request(extreme.seq_len, ranks), machine());
+    longest_.push_back(std::move(extreme));
+  }
+  const std::uint64_t of_full_node = budget(ranks_per_node());
+  for (const std::int64_t seq_len : options_.seq_lens) {
+    Extreme extreme{.seq_len = seq_len, .ranks = fewest_ranks(request(seq_len, 1), of_full_node, most_ranks), .point = {}};
+    if (extreme.ranks > 0) extreme.point = plan_point(request(seq_len, extreme.ranks), machine());
+    fewest_.push_back(std::move(extreme));
+  }
+}
+
+Json Planner::json() const {
+  Json points = Json::array();
+  for (const PlanPoint& point : points_) points.push_back(point_to_json(point));
+  Json longest = Json::array();
+  for (const Extreme& extreme : longest_) longest.push_back({{"ranks", extreme.ranks}, {"seq_len", extreme.seq_len}});
+  Json fewest = Json::array();
+  for (const Extreme& extreme : fewest_) fewest.push_back({{"seq_len", extreme.seq_len}, {"ranks", extreme.ranks}});
+  Json schemes = Json::array();
+  for (const PlanPoint& point : schemes_) schemes.push_back(point_to_json(point));
+  return {{"command", "plan"},
+          {"version", ANNULUS_VERSION},
+          {"machine", machine_ ? Json(machine_->name) : Json(nullptr)},
+          {"model", model_json(points_[0].model, options_.request.model.preset)},
+          {"points", points},
+          {"longest_context", longest_.empty() ? Json(nullptr) : longest},
+          {"fewest_ranks", fewest_.empty() ? Json(nullptr) : fewest},
+          {"schemes", schemes_.empty() ? Json(nullptr) : schemes}};
+}
+
+void Planner::print_facts() const {
+  fmt::print("{}\n", facts_text({{"model", model_text(points_[0].model)},
+                                 {"machine", machine_ ? fmt::format("{} ({})", machine_->name, machine_->source)
+                                                      : "none (memory alone; --machine FILE.toml forecasts time and traffic)"},
+                                 {"ranks x threads", fmt::format("{} to a node x {}", ranks_per_node() == most_ranks ? "all" : std::to_string(ranks_per_node()), threads())},
+                                 {"directions", options_.request.scores.backward ? "forward and backward" : "forward"}}));
+}
+
+/// Of the local layers; without any what models often take.
+std::int64_t quoted_window(const stack::ModelSpec& model) {
+  constexpr std::int64_t usual = 4096;
+  if (model.local_masks.empty() || !model.local_masks[0].window_size.is_set()) return usual;
+  const std::int64_t left = model.local_masks[0].window_size.left;
+  return left < 0 ? usual : left + 1;
+}
+
+void Planner::print_tables() const {
+  const stack::ModelSpec& model = points_[0].model;
+  const std::string& preset = options_.request.model.preset;
+  std::vector<stack::Preset> models{{preset.empty() ? std::string_view("this model") : std::string_view(preset), model}};
+  for (const stack::Preset& other : stack::presets()) {
+    if (other.name != models[0].name) models.push_back(other);
+  }
+  const std::int64_t window = quoted_window(model);
+  fmt::print("\n{}\n{}\n{}", score_table(options_.seq_lens), window_table(options_.seq_lens, window),
+             kv_table(models, options_.seq_lens.back()));
+}
+
+void Planner::draw_mask() const {
+  const PlanPoint point = plan_point(request(options_.seq_lens.front(), options_.ranks.back()), nullptr);
+  const AttentionSpec spec = point.model.layer(0).attention;
+  ReplacedFile file(options_.mask_picture);
+  file.append(mask_picture(Mask(spec.mask, spec.seq_q, spec.seq_k), point.plan.layout, point.plan.placement.ranks));
+  file.commit();
+}
+
+void Planner::print() const {
+  print_facts();
+  fmt::print("{}", points_table(points_, [this](std::int64_t ranks) { return budget(ranks); }));
+  if (options_.items || points_.size() == 1) {
+    for (const PlanPoint& point : points_) fmt::print("\n{}", items_table(point));
+  }
+  if (!longest_.empty()) {
+    fmt::print("\nWithin {} of memory per rank:\n{}\n{}", bytes_text(static_cast<double>(budget(ranks_per_node()))),
+               longest_table(longest_), fewest_table(fewest_, most_ranks));
+  }
+  if (!schemes_.empty()) fmt::print("\nSchemes, the quickest first:\n{}", schemes_table(schemes_));
+  if (machine_) {
+    fmt::print("\nRows per rank from which a hop hides behind the step that computes meanwhile (global layers):\n{}",
+               thresholds_table(points_[0].model.attention, *machine_, threads()));
+  }
+  if (options_.tables) print_tables();
+  if (!options_.mask_picture.empty()) fmt::print("\nmask drawn: {}\n", options_.mask_picture);
+}
+
+ExitCode plan(std::span<const std::string> arguments) { return Planner(parse_plan_options(arguments)).run(); }
+
+}  // namespace
+
+Command plan_command() { return {"plan", "memory, traffic and time of a run, forecast without MPI", plan_help, nullptr, plan}; }
+
+}  // namespace annulus::launch

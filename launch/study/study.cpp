@@ -1,0 +1,194 @@
+/// `annulus study`: measures a sweep of points, files each, goes on where it stopped.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "kernels/base/stopwatch.hpp"
+#include "launch/calibrate/machine.hpp"
+#include "launch/command.hpp"
+#include "launch/machine_file.hpp"
+#include "launch/memory.hpp"
+#include "launch/progress.hpp"
+#include "launch/stop_request.hpp"
+#include "launch/study/measure.hpp"
+#include "launch/study/record.hpp"
+#include "launch/study/search.hpp"
+#include "launch/study/sweep.hpp"
+#include "launch/study/tables.hpp"
+#include "runtime/comm/agreement.hpp"
+#include "runtime/comm/placement.hpp"
+#include "runtime/comm/vigil.hpp"
+
+namespace annulus::launch {
+namespace {
+
+constexpr int calibration_samples = 3;
+
+/// Collective: where the ranks of this job are.
+forecast::Placement placement_of(const Communicator& world, const StudyOptions& options) {
+  const Communicator node = world.node();
+  std::array<std::uint64_t, 2> most{static_cast<std::uint64_t>(node.size()), static_cast<std::uint64_t>(fair_threads(node))};
+  world.max(most);
+  const int threads = options.request.scores.threads > 0 ? options.request.scores.threads : static_cast<int>(most[1]);
+  return {.ranks = world.size(), .ranks_per_node = static_cast<int>(most[0]), .threads = threads};
+}
+
+class StudyRun {
+ public:
+  StudyRun(const Communicator& world, const StudyOptions& options)
+      : world_(world), options_(options), job_(placement_of(world, options)), progress_(world) {
+    together(world, [&] { sweep_ = make_sweep(options, job_); });
+    open_file();
+    make_machine();
+  }
+  ExitCode run();
+
+ private:
+  void open_file();
+  void make_machine();
+  bool is_filed(const StudyPoint& point) const;
+  void stop_if_asked(std::size_t done) const;
+  void measure(const StudyPoint& point);
+  void append(nlohmann::json record);
+  void print_end() const;
+  bool leads() const { return world_.rank() == 0; }
+  bool has_room(const StudyPoint& point) const;
+
+  const Communicator& world_;
+  const StudyOptions& options_;
+  forecast::Placement job_;
+  ProgressLine progress_;
+  Sweep sweep_;
+  std::optional<StudyFile> file_;  ///< on rank 0
+  forecast::Machine machine_;
+  Stopwatch elapsed_;
+  double longest_point_ = 0;
+  std::vector<std::string> left_out_;  ///< points without room
+};
+
+void StudyRun::open_file() {
+  const nlohmann::json header = study_header(world_, options_, job_);
+  together(world_, [&] {
+    if (leads()) file_.emplace(options_.results, header);
+  });
+  if (leads() && !file_->note().empty()) fmt::print("{}\n", file_->note());
+}
+
+/// What predictions start from: a file, or this machine as it is now.
+void StudyRun::make_machine() {
+  if (!options_.machine.empty()) {
+    together(world_, [&] { machine_ = read_machine(options_.machine); });
+    return;
+  }
+  progress_.show("calibration");
+  CalibrateRequest request;
+  request.backend = options_.request.scores.backend;
+  request.samples = calibration_samples;
+  request.dtypes = options_.dtypes;
+  const AttentionSpec shape = model_of(sweep_.points[0].request).attention;
+  if (request.dtypes.empty()) request.dtypes = {shape.dtype};
+  request.head_dims = {shape.head_dim};
+  machine_ = calibrate_machine(world_, request);
+}
+
+bool StudyRun::is_filed(const StudyPoint& point) const {
+  std::array<std::uint64_t, 1> filed{leads() && file_->has(point.key) ? 1U : 0U};
+  world_.max(filed);
+  return filed[0] == 1;
+}
+
+/// Collective.
+void StudyRun::stop_if_asked(std::size_t done) const {
+  const bool late = options_.time_limit_seconds > 0 && elapsed_.seconds() + longest_point_ > options_.time_limit_seconds;
+  std::array<std::uint64_t, 1> stop{stop_asked() || late ? 1U : 0U};
+  world_.max(stop);
+  if (stop[0] == 0) return;
+  throw Error(ExitCode::stopped, fmt::format("stopped on request with {} of {} points in '{}'; run the same study again to go on",
+                                             done, sweep_.points.size(), options_.results));
+}
+
+/// The ranks that take part work, the others sleep; all learn how it went.
+void StudyRun::measure(const StudyPoint& point) {
+  const bool takes_part = world_.rank() < point.request.placement.ranks;
+  const Communicator ranks = world_.split(takes_part ? 0 : 1);
+  nlohmann::json record;
+  Verdict verdict;
+  if (takes_part) verdict = verdict_of([&] { record = measured_record(ranks, point, options_, machine_); });
+  world_.barrier_asleep();
+  agree(world_, verdict);
+  append(std::move(record));
+}
+
+void StudyRun::append(nlohmann::json record) {
+  together(world_, [&] {
+    if (leads()) file_->append(std::move(record));
+  });
+}
+
+/// Points that no rank has room for are left out, not run into the swap.
+bool StudyRun::has_room(const StudyPoint& point) const {
+  if (options_.kind == StudyKind::capacity) return true;
+  const std::optional<std::uint64_t> needed = bytes_of(point.request);
+  const Communicator node = world_.node();
+  std::array<std::uint64_t, 1> room{available_memory() / static_cast<std::uint64_t>(std::min(node.size(), point.request.placement.ranks))};
+  world_.min(room);
+  return needed && *needed <= room[0];
+}
+
+ExitCode StudyRun::run() {
+  std::size_t done = 0;
+  for (const StudyPoint& point : sweep_.points) {
+    if (!is_filed(point)) {
+      stop_if_asked(done);
+      if (!has_room(point)) {
+        left_out_.push_back(fmt::format("{} ranks, {} tokens: it needs more memory than the node has",
+                                        point.request.placement.ranks, point.request.seq_len));
+        continue;
+      }
+      progress_.show(fmt::format("point {} of {}: {} ranks, {} tokens, {}", done + 1, sweep_.points.size(),
+                                 point.request.placement.ranks, point.request.seq_len, point.scheme));
+      const Stopwatch watch;
+      measure(point);
+      std::array<double, 1> slowest{watch.seconds()};
+      world_.max(slowest);
+      longest_point_ = std::max(longest_point_, slowest[0]);
+    }
+    ++done;
+  }
+  if (done == 0) throw ResourceError(fmt::format("no point of this study was measured ({}); try shorter contexts", left_out_.front()));
+  print_end();
+  return ExitCode::done;
+}
+
+void StudyRun::print_end() const {
+  if (!leads()) return;
+  const StudyContent content = read_study(options_.results);
+  const Study study = study_from(content, options_.results);
+  fmt::print("{}", facts_text(study_facts(study, options_.results)));
+  for (const TitledTable& titled : study_tables(study)) fmt::print("\n{}\n{}\n\n{}", titled.title, titled.note, titled.table.text());
+  for (const std::string& line : sweep_.skipped) fmt::print("\nleft out: {}", line);
+  for (const std::string& line : left_out_) fmt::print("\nleft out: {}", line);
+  fmt::print("\npictures: annulus report {}\n", options_.results);
+}
+
+ExitCode study(const Communicator& world, const StudyOptions& options) {
+  set_comm_timeout(options.comm_timeout);
+  const ExitCode code = StudyRun(world, options).run();
+  ignore_stop();
+  return code;
+}
+
+Job parse(std::span<const std::string> arguments) {
+  StudyOptions options = parse_study_options(arguments);
+  listen_for_stop();
+  return [options = std::move(options)](const Communicator& world) { return study(world, options); };
+}
+
+}  // namespace
+
+Command study_command() { return {"study", "measures contexts, rank counts and schemes; resumes", study_help, parse}; }
+
+}  // namespace annulus::launch
