@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <initializer_list>
 #include <optional>
 #include <string_view>
@@ -22,6 +23,7 @@ using forecast::LinkSpeed;
 using forecast::Machine;
 using kernels::Direction;
 
+constexpr std::string_view first_words = "# A machine for `annulus plan` and `annulus study`.";
 constexpr double largest = 1e24;  ///< flop/s, bytes/s: no node has more
 
 /// One table of the file.
@@ -53,8 +55,8 @@ class Section {
     return *value;
   }
   double rate(std::string_view key) const { return real(key, 1e-9); }
-  double real_or(std::string_view key, double otherwise) const { return table_.contains(key) ? real(key) : otherwise; }
-  std::string place() const { return name_; }
+  double real_or(std::string_view key, double otherwise) const { return has(key) ? real(key) : otherwise; }
+  bool has(std::string_view key) const { return table_.contains(key); }
 
  private:
   const toml::node& node(std::string_view key) const {
@@ -98,8 +100,10 @@ KernelSpeed kernel_from(const std::string& path, const toml::table& table) {
           .step_row_seconds = kernel.real_or("step_row_seconds", 0)};
 }
 
-LinkSpeed link_from(const Section& link) {
-  return {.latency_seconds = link.real("latency_seconds"),
+/// None where the section says nothing of it.
+std::optional<LinkSpeed> link_from(const Section& link) {
+  if (!link.has("latency_seconds") && !link.has("bytes_per_second") && !link.has("busy_share")) return std::nullopt;
+  return LinkSpeed{.latency_seconds = link.real("latency_seconds"),
           .bytes_per_second = link.rate("bytes_per_second"),
           .busy_share = link.real_or("busy_share", 0)};
 }
@@ -122,7 +126,7 @@ Machine machine_from(const std::string& path, const toml::table& file) {
                      {"cores", "memory_bytes", "latency_seconds", "bytes_per_second", "busy_share"});
   machine.cores_per_node = static_cast<int>(std::min<std::int64_t>(node.count("cores"), 1 << 20));
   machine.memory_per_node = static_cast<std::uint64_t>(node.count("memory_bytes"));
-  machine.node = machine.network = link_from(node);
+  machine.node = link_from(node);
   if (file.contains("network")) {
     const Section network(path, "network", table_in(path, file, "network"),
                           {"latency_seconds", "bytes_per_second", "busy_share", "node_ports_bytes_per_second"});
@@ -150,6 +154,15 @@ Machine machine_from(const std::string& path, const toml::table& file) {
 std::string link_text(const LinkSpeed& link) {
   return fmt::format("latency_seconds = {:.3e}\nbytes_per_second = {:.4e}\nbusy_share = {:.2f}\n", link.latency_seconds,
                      link.bytes_per_second, link.busy_share);
+}
+
+/// What was not measured is not there; what is follows the node's own keys.
+std::string links_text(const Machine& machine) {
+  std::string text = "# Messages between its ranks; busy_share: of a transfer's time, what it takes from a computing core.\n";
+  text += machine.node ? link_text(*machine.node) : "# Not measured: one rank was on it.\n";
+  if (!machine.network) return text + "\n# No [network]: one node was measured.\n";
+  return text + fmt::format("\n# Between nodes; all ports of a node together.\n[network]\n{}node_ports_bytes_per_second = {:.4e}\n",
+                            link_text(*machine.network), machine.node_ports_bytes_per_second);
 }
 
 /// A basic string of TOML.
@@ -181,21 +194,33 @@ Machine read_machine(const std::string& path) {
   }
 }
 
+bool is_machine_file(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  if (line.starts_with(first_words)) return true;
+  try {
+    (void)read_machine(path);
+    return true;
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
 std::string machine_text(const Machine& machine) {
   std::string text = fmt::format(
-      "# A machine for `annulus plan` and `annulus study`. Rates are per core (or GPU) while all of a node work.\n"
+      "{} Rates are per core (or GPU) while all of a node work.\n"
       "name = {}\nsource = {}\nbackend = \"{}\"\n",
-      quoted(machine.name), quoted(machine.source), machine.backend);
-  text += fmt::format("\n# Messages between ranks of a node; busy_share: of a transfer's time, what it takes from a computing core.\n"
-                      "[node]\ncores = {}\nmemory_bytes = {}\n{}",
-                      machine.cores_per_node, machine.memory_per_node, link_text(machine.node));
-  text += fmt::format("\n# Between nodes; all ports of a node together.\n[network]\n{}node_ports_bytes_per_second = {:.4e}\n",
-                      link_text(machine.network), machine.node_ports_bytes_per_second);
+      first_words, quoted(machine.name), quoted(machine.source), machine.backend);
+  text += fmt::format("\n[node]\ncores = {}\nmemory_bytes = {}\n", machine.cores_per_node, machine.memory_per_node);
+  text += links_text(machine);
   text += fmt::format("\n# What a stack does to single rows, and making seeded weights.\n[rows]\n"
                       "projection_flops_per_second = {:.4e}\nweights_per_second = {:.4e}\n",
                       machine.projection_flops_per_second, machine.weights_per_second);
-  text += fmt::format("\n# All ranks together.\n[files]\nwrite_bytes_per_second = {:.4e}\nread_bytes_per_second = {:.4e}\n",
-                      machine.file_write_bytes_per_second, machine.file_read_bytes_per_second);
+  if (machine.file_write_bytes_per_second > 0) {
+    text += fmt::format("\n# All ranks together.\n[files]\nwrite_bytes_per_second = {:.4e}\nread_bytes_per_second = {:.4e}\n",
+                        machine.file_write_bytes_per_second, machine.file_read_bytes_per_second);
+  }
   text += "\n# Seconds are of one row of one head; edge_keys are computed in vain where a mask ends within a block.";
   for (const KernelSpeed& kernel : machine.kernels) text += kernel_text(kernel);
   return text;

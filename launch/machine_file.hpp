@@ -12,6 +12,9 @@ namespace annulus::launch {
 /// values that no machine has.
 forecast::Machine read_machine(const std::string& path);
 
+/// Local. Whether the file begins as machine_text() does or can be read by read_machine().
+bool is_machine_file(const std::string& path);
+
 /// As read_machine() reads it, with a comment per section.
 std::string machine_text(const forecast::Machine& machine);
 

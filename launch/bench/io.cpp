@@ -48,7 +48,7 @@ class ScratchFolder {
     std::string path = parent + "/annulus-bench-XXXXXX";
     together(comm, [&] {
       if (comm.rank() != 0 || mkdtemp(path.data()) != nullptr) return;
-      throw ResourceError(fmt::format("cannot make a folder in '{}' ({}); try another --checkpoint-folder", parent,
+      throw ResourceError(fmt::format("cannot make a folder in '{}' ({}); try another folder", parent,
                                       std::strerror(errno)));
     });
     comm.broadcast(path, 0);

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "kernels/kernel_table.hpp"
 #include "launch/calibrate/machine.hpp"
 #include "launch/command.hpp"
 #include "launch/machine_file.hpp"
+#include "launch/machine_name.hpp"
 #include "launch/memory.hpp"
 #include "launch/options.hpp"
 #include "launch/report.hpp"
@@ -54,20 +58,20 @@ std::string rates_table(const forecast::Machine& machine) {
   return table.text();
 }
 
-std::string link_text(const forecast::LinkSpeed& link) {
-  return fmt::format("{:.1f} us, {}/s, {:.0f} % of it by the computing core", link.latency_seconds * 1e6,
-                     bytes_text(link.bytes_per_second), 100 * link.busy_share);
+std::string link_text(const std::optional<forecast::LinkSpeed>& link, std::string_view why_not) {
+  if (!link) return fmt::format("not measured ({})", why_not);
+  return fmt::format("{:.1f} us, {}/s, {:.0f} % of it by the computing core", link->latency_seconds * 1e6,
+                     bytes_text(link->bytes_per_second), 100 * link->busy_share);
 }
 
 void print(const Communicator& world, const forecast::Machine& machine, const std::string& path) {
-  const bool several = world.size() > world.node().size();
   std::vector<std::pair<std::string, std::string>> facts{
       {"machine", machine.name},
       {"backend", machine.backend},
       {"node", fmt::format("{} cores, {} available", machine.cores_per_node, bytes_text(static_cast<double>(machine.memory_per_node)))},
       {"projections", fmt::format("{:.1f} GFLOP/s of a core", machine.projection_flops_per_second * 1e-9)},
-      {"within a node", world.node().size() > 1 ? link_text(machine.node) : "not measured (one rank on it)"},
-      {"between nodes", several ? link_text(machine.network) : "not measured (one node): as within"}};
+      {"within a node", link_text(machine.node, "one rank on it")},
+      {"between nodes", link_text(machine.network, "one node")}};
   if (machine.file_write_bytes_per_second > 0) {
     facts.emplace_back("files", fmt::format("written at {}/s, read at {}/s", bytes_text(machine.file_write_bytes_per_second),
                                             bytes_text(machine.file_read_bytes_per_second)));
@@ -76,11 +80,32 @@ void print(const Communicator& world, const forecast::Machine& machine, const st
   if (world.rank() == 0) fmt::print("{}\n{}", rates_table(machine), facts_text(facts));
 }
 
+/// A mistyped name must not cost anyone a file.
+void keep_what_is_no_machine(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(path, ignored) && std::filesystem::file_size(path, ignored) > 0 && !is_machine_file(path)) {
+    throw UsageError(fmt::format("{} (is there and describes no machine: it would be lost); try another name", path));
+  }
+}
+
+/// Collective. Rates by CPU time hardly notice it, hops do.
+void warn_of_shared_cores(const Communicator& world) {
+  const int ranks = world.node().size();
+  std::array<std::uint64_t, 1> shared{ranks > node_cores() ? 1U : 0U};
+  world.max(shared);
+  if (shared[0] == 0 || world.rank() != 0) return;
+  fmt::print(stderr, "annulus: {} ranks share {} cores (links come out slower than they are); start one rank for every core\n", ranks,
+             node_cores());
+}
+
 ExitCode calibrate(const Communicator& world, const CalibrateOptions& options) {
   set_comm_timeout(options.comm_timeout);
   together(world, [&] {
-    if (world.rank() == 0) const ReplacedFile probe(options.output);
+    if (world.rank() != 0) return;
+    keep_what_is_no_machine(options.output);
+    const ReplacedFile probe(options.output);
   });
+  warn_of_shared_cores(world);
   const forecast::Machine machine = calibrate_machine(world, options.request);
   together(world, [&] {
     if (world.rank() != 0) return;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <optional>
 
 #include "launch/bench/io.hpp"
 #include "launch/calibrate/kernels.hpp"
@@ -45,10 +46,10 @@ class Calibration {
 
   forecast::Machine run() {
     describe();
+    measure_files();  // first: a folder that is not there costs nobody ten seconds
     measure_kernels();
     measure_row_work();
     measure_links();
-    measure_files();
     return machine_;
   }
 
@@ -58,6 +59,10 @@ class Calibration {
   void measure_row_work();
   void measure_links();
   void measure_files();
+  std::optional<forecast::LinkSpeed> ring_link(const Communicator& ring) const {
+    if (ring.size() == 1) return std::nullopt;
+    return measure_ring_link(ring, block_bytes, samples());
+  }
   int samples() const { return request_.samples; }
 
   const Communicator& world_;
@@ -111,30 +116,26 @@ void Calibration::measure_row_work() {
   machine_.weights_per_second = 1 / slowest[1];
 }
 
+/// Collective. Of every rank that measured it; none where nobody did.
+std::optional<forecast::LinkSpeed> slowest(const Communicator& world, const std::optional<forecast::LinkSpeed>& link) {
+  std::array<double, 4> worst{0, 0, 0, 0};
+  if (link) worst = {1, link->latency_seconds, 1 / link->bytes_per_second, link->busy_share};
+  world.max(worst);
+  if (worst[0] == 0) return std::nullopt;
+  return forecast::LinkSpeed{.latency_seconds = worst[1], .bytes_per_second = 1 / worst[2], .busy_share = worst[3]};
+}
+
 /// Within nodes all nodes at once; between them first one rank of each, then all ranks with their counterparts.
 void Calibration::measure_links() {
   progress_.show("links");
+  machine_.node = slowest(world_, ring_link(node_));
+  const Communicator counterparts = world_.split(node_.rank());
+  machine_.network = slowest(world_, node_.rank() == 0 ? ring_link(counterparts) : std::nullopt);
+  const std::optional<forecast::LinkSpeed> of_all = slowest(world_, ring_link(counterparts));
+  if (!of_all) return;
   std::array<std::uint64_t, 1> fewest{static_cast<std::uint64_t>(node_.size())};
   world_.min(fewest);
-  const forecast::LinkSpeed unknown{.latency_seconds = 1e-6, .bytes_per_second = 1e10, .busy_share = 1};  // one rank alone: never used
-  machine_.node = node_.size() > 1 ? measure_ring_link(node_, block_bytes, samples()) : unknown;
-  std::array<double, 3> slowest{machine_.node.latency_seconds, 1 / machine_.node.bytes_per_second, machine_.node.busy_share};
-  world_.max(slowest);
-  machine_.node = {slowest[0], 1 / slowest[1], slowest[2]};
-  machine_.network = machine_.node;
-  if (world_.size() == node_.size()) return;
-  const Communicator counterparts = world_.split(node_.rank());
-  if (node_.rank() == 0) machine_.network = measure_ring_link(counterparts, block_bytes, samples());
-  world_.barrier();
-  const bool all = counterparts.size() > 1;
-  const double together_rate = all ? measure_ring_link(counterparts, block_bytes, samples()).bytes_per_second : 0;
-  std::array<double, 4> worst{0, 0, 0, together_rate > 0 ? 1 / together_rate : 0};
-  if (node_.rank() == 0) {
-    worst = {machine_.network.latency_seconds, 1 / machine_.network.bytes_per_second, machine_.network.busy_share, worst[3]};
-  }
-  world_.max(worst);
-  machine_.network = {worst[0], 1 / worst[1], worst[2]};
-  machine_.node_ports_bytes_per_second = static_cast<double>(fewest[0]) / worst[3];
+  machine_.node_ports_bytes_per_second = static_cast<double>(fewest[0]) * of_all->bytes_per_second;
 }
 
 void Calibration::measure_files() {

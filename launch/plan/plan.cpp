@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <annulus/version.hpp>
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 
@@ -33,7 +34,7 @@ class Planner {
 
   ExitCode run() {
     for (const std::int64_t seq_len : options_.seq_lens) {
-      for (const std::int64_t ranks : options_.ranks) points_.push_back(plan_point(request(seq_len, ranks), machine()));
+      for (const std::int64_t ranks : options_.ranks) points_.push_back(point(seq_len, ranks));
     }
     if (budget(1) > 0) find_extremes();
     if (options_.compare) schemes_ = schemes_by_time(request(options_.seq_lens.back(), options_.ranks.back()), *machine_);
@@ -44,7 +45,14 @@ class Planner {
   }
 
  private:
-  const forecast::Machine* machine() const { return machine_ ? &*machine_ : nullptr; }
+  /// None where it does not know the links that these ranks would use.
+  const forecast::Machine* machine(const forecast::Placement& placement) const {
+    return machine_ && forecast::knows_links(*machine_, placement) ? &*machine_ : nullptr;
+  }
+  PlanPoint point(std::int64_t seq_len, std::int64_t ranks) const {
+    const PointRequest of_point = request(seq_len, ranks);
+    return plan_point(of_point, machine(of_point.placement));
+  }
   int threads() const { return std::max(options_.request.scores.threads, 1); }
   int ranks_per_node() const {
     if (options_.ranks_per_node > 0) return static_cast<int>(std::min<std::int64_t>(options_.ranks_per_node, most_ranks));
@@ -83,13 +91,13 @@ class Planner {
 void Planner::find_extremes() {
   for (const std::int64_t ranks : options_.ranks) {
     Extreme extreme{.seq_len = longest_context(request(1, ranks), budget(ranks)), .ranks = static_cast<int>(ranks), .point = {}};
-    if (extreme.seq_len > 0) extreme.point = plan_point(request(extreme.seq_len, ranks), machine());
+    if (extreme.seq_len > 0) extreme.point = point(extreme.seq_len, ranks);
     longest_.push_back(std::move(extreme));
   }
   const std::uint64_t of_full_node = budget(ranks_per_node());
   for (const std::int64_t seq_len : options_.seq_lens) {
     Extreme extreme{.seq_len = seq_len, .ranks = fewest_ranks(request(seq_len, 1), of_full_node, most_ranks), .point = {}};
-    if (extreme.ranks > 0) extreme.point = plan_point(request(seq_len, extreme.ranks), machine());
+    if (extreme.ranks > 0) extreme.point = point(seq_len, extreme.ranks);
     fewest_.push_back(std::move(extreme));
   }
 }
@@ -152,6 +160,10 @@ void Planner::draw_mask() const {
 void Planner::print() const {
   print_facts();
   fmt::print("{}", points_table(points_, [this](std::int64_t ranks) { return budget(ranks); }));
+  if (machine_ && !std::ranges::all_of(points_, &PlanPoint::has_times)) {
+    fmt::print("-: the machine does not say how fast {} is; `annulus calibrate` there does\n",
+               machine_->node ? "the network between nodes" : "a message between two ranks");
+  }
   if (options_.items || points_.size() == 1) {
     for (const PlanPoint& point : points_) fmt::print("\n{}", items_table(point));
   }

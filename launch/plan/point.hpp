@@ -40,6 +40,7 @@ struct PlanPoint {
   std::vector<stack::MemoryItem> memory;  ///< of the rank that needs most
   std::vector<forecast::LayerForecast> layers;  ///< empty without a machine
 
+  bool has_times() const { return !layers.empty(); }  ///< not without a machine that knows the links
   std::uint64_t bytes() const { return stack::total_bytes(memory); }
   forecast::StackTotals totals() const { return forecast::totals(layers); }
   /// Of the slowest layer of that kind in both directions; 0 if there is none.

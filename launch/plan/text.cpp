@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 
 #include "launch/memory.hpp"
 #include "launch/numbers.hpp"
@@ -37,6 +39,15 @@ std::string rate_text(double flops_per_second) {
 
 std::string memory_text(const PlanPoint& point) { return bytes_text(static_cast<double>(point.bytes())); }
 
+std::array<std::string, 8> time_cells(const PlanPoint& point) {
+  if (!point.has_times()) return {"-", "-", "-", "-", "-", "-", "-", "-"};
+  const forecast::StackTotals totals = point.totals();
+  return {layer_text(point, LayerKind::global),     layer_text(point, LayerKind::local),
+          seconds_text(totals.seconds),             percent(totals.exposed_seconds / totals.seconds),
+          percent(point.efficiency()),              rate_text(totals.flops / totals.seconds),
+          bytes_text(totals.bytes_sent),            bytes_text(totals.most_bytes_per_link)};
+}
+
 /// What keeps a scheme from the time of evenly shared work without waiting.
 std::string obstacle(const PlanPoint& point) {
   const forecast::StackTotals totals = point.totals();
@@ -50,7 +61,7 @@ std::string obstacle(const PlanPoint& point) {
 }  // namespace
 
 std::string points_table(const std::vector<PlanPoint>& points, const Budget& budget) {
-  const bool timed = !points.empty() && !points[0].layers.empty();
+  const bool timed = std::ranges::any_of(points, &PlanPoint::has_times);
   std::vector<std::string> header{"tokens", "ranks", "nodes", "scheme", "memory of a rank"};
   const bool limited = budget(1) > 0;
   if (limited) header.emplace_back("fits");
@@ -61,14 +72,7 @@ std::string points_table(const std::vector<PlanPoint>& points, const Budget& bud
     std::vector<std::string> cells{size_text(point.model.attention.seq_q), std::to_string(placement.ranks),
                                    std::to_string(placement.nodes()), scheme_text(point), memory_text(point)};
     if (limited) cells.emplace_back(point.bytes() <= budget(placement.ranks) ? "yes" : "no");
-    if (timed) {
-      const forecast::StackTotals totals = point.totals();
-      cells.insert(cells.end(),
-                   {layer_text(point, LayerKind::global), layer_text(point, LayerKind::local), seconds_text(totals.seconds),
-                    percent(totals.exposed_seconds / totals.seconds), percent(point.efficiency()),
-                    rate_text(totals.flops / totals.seconds), bytes_text(totals.bytes_sent),
-                    bytes_text(totals.most_bytes_per_link)});
-    }
+    if (timed) std::ranges::copy(time_cells(point), std::back_inserter(cells));
     table.add(std::move(cells));
   }
   return table.text();
@@ -77,7 +81,7 @@ std::string points_table(const std::vector<PlanPoint>& points, const Budget& bud
 std::string longest_table(const std::vector<Extreme>& longest) {
   Table table({"ranks", "longest context", "tokens of a rank", "run"});
   for (const Extreme& extreme : longest) {
-    const bool timed = extreme.point && !extreme.point->layers.empty();
+    const bool timed = extreme.point && extreme.point->has_times();
     table.add({std::to_string(extreme.ranks), extreme.seq_len > 0 ? size_text(extreme.seq_len) : "none",
                extreme.seq_len > 0 ? std::to_string(extreme.seq_len / extreme.ranks) : "-",
                timed ? seconds_text(extreme.point->totals().seconds) : "-"});
@@ -88,7 +92,7 @@ std::string longest_table(const std::vector<Extreme>& longest) {
 std::string fewest_table(const std::vector<Extreme>& fewest, std::int64_t most_ranks) {
   Table table({"tokens", "fewest ranks", "run"});
   for (const Extreme& extreme : fewest) {
-    const bool timed = extreme.point && !extreme.point->layers.empty();
+    const bool timed = extreme.point && extreme.point->has_times();
     table.add({size_text(extreme.seq_len),
                extreme.ranks > 0 ? std::to_string(extreme.ranks) : fmt::format("more than {}", most_ranks),
                timed ? seconds_text(extreme.point->totals().seconds) : "-"});
@@ -111,7 +115,9 @@ std::string thresholds_table(const AttentionSpec& spec, const forecast::Machine&
   for (const Direction direction : {Direction::forward, Direction::backward}) {
     const double rate = forecast::kernel_speed(machine, spec.dtype, spec.head_dim, direction).flops_per_second * threads;
     for (const bool within : {true, false}) {
-      const double rows = forecast::hiding_rows(spec, direction, rate, within ? machine.node : machine.network);
+      const std::optional<forecast::LinkSpeed>& link = within ? machine.node : machine.network;
+      if (!link) continue;
+      const double rows = forecast::hiding_rows(spec, direction, rate, *link);
       table.add({std::string(word(direction)), within ? "within a node" : "between nodes", fmt::format("{:.0f}", rows),
                  fmt::format("{:.0f}", 2 * rows)});
     }

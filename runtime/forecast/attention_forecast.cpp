@@ -46,7 +46,8 @@ int samples_for(int ranks) { return std::clamp(2048 / ranks, 8, 128); }
 
 double agreement_seconds(const Placement& placement, const Machine& machine) {
   const double rounds = std::bit_width(static_cast<unsigned>(placement.ranks - 1));
-  const LinkSpeed& link = placement.nodes() > 1 ? machine.network : machine.node;
+  if (rounds == 0) return 0;
+  const LinkSpeed& link = link_speed(machine, placement.nodes() > 1);
   return 2 * rounds * link.latency_seconds * agreements_per_call;
 }
 
@@ -125,13 +126,14 @@ class Ring {
     return link_of(rank).busy_share * seconds / placement_.threads;
   }
 
-  const LinkSpeed& link_of(int rank) const { return node(rank) == node(next(rank)) ? machine_.node : machine_.network; }
+  bool leaves_node(int rank) const { return node(rank) != node(next(rank)); }
+  const LinkSpeed& link_of(int rank) const { return link_speed(machine_, leaves_node(rank)); }
   /// From next(rank) to `rank`; ranks of a node that send to others at the same time share its ports.
   double transfer(int rank, double bytes) const {
     if (bytes == 0) return 0;
     const LinkSpeed& link = link_of(rank);
     double rate = link.bytes_per_second;
-    if (&link == &machine_.network && machine_.node_ports_bytes_per_second > 0) {
+    if (leaves_node(rank) && machine_.node_ports_bytes_per_second > 0) {
       const int senders = ring_.group_size;
       rate = std::min(rate, machine_.node_ports_bytes_per_second / senders);
     }
@@ -186,10 +188,10 @@ CallForecast forecast_direct(const AttentionSpec& spec, const AttentionPlan& pla
                              Direction direction, const Machine& machine) {
   const Compute compute(spec, direction, machine, placement);
   const TripBytes trip = HaloAttention::trip_bytes(spec, direction);
-  const LinkSpeed& link = placement.nodes() > 1 ? machine.network : machine.node;
   const auto arriving = static_cast<double>(plan.direct().keys) / placement.ranks;
   const auto seconds = [&](std::uint64_t row_bytes) {
     if (row_bytes == 0 || arriving == 0) return 0.0;
+    const LinkSpeed& link = link_speed(machine, placement.nodes() > 1);
     return link.latency_seconds + arriving * static_cast<double>(row_bytes) / link.bytes_per_second;
   };
   CallForecast forecast;
@@ -212,6 +214,10 @@ CallForecast forecast_direct(const AttentionSpec& spec, const AttentionPlan& pla
 }
 
 }  // namespace
+
+bool knows_links(const Machine& machine, const Placement& placement) {
+  return (placement.ranks_of_node() == 1 || machine.node) && (placement.nodes() == 1 || machine.network);
+}
 
 ExchangeKind resolve_exchange(ExchangeKind wanted, const Placement& placement) {
   const bool one_node = placement.nodes() == 1;

@@ -28,6 +28,9 @@ struct Placement {
 /// What --exchange comes to with that placement, if shared memory has room. Throws UsageError for kinds that it does not allow.
 ExchangeKind resolve_exchange(ExchangeKind wanted, const Placement& placement);
 
+/// Whether the machine knows the links that these ranks use: all that a forecast needs but a rate of the kernels.
+bool knows_links(const Machine& machine, const Placement& placement);
+
 struct CallForecast {
   double flops = 0;             ///< of all ranks, visible pairs only
   double seconds = 0;           ///< of the slowest rank

@@ -8,6 +8,14 @@
 
 namespace annulus::forecast {
 
+const LinkSpeed& link_speed(const Machine& machine, bool between_nodes) {
+  const std::optional<LinkSpeed>& link = between_nodes ? machine.network : machine.node;
+  if (link) return *link;
+  throw InputError("machine " + machine.name + " has no link " + (between_nodes ? "between nodes" : "between ranks of a node") +
+                   " (without its speed no ring can be forecast); calibrate it on " +
+                   (between_nodes ? "two nodes or more, or write its [network]" : "two ranks or more"));
+}
+
 const KernelSpeed& kernel_speed(const Machine& machine, DType dtype, std::int64_t head_dim,
                                 kernels::Direction direction) {
   const KernelSpeed* nearest = nullptr;

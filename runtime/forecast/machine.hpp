@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,12 +38,15 @@ struct Machine {
   std::vector<KernelSpeed> kernels;
   double projection_flops_per_second = 0;  ///< of one core: norm, projections, rotation, residual; 0: not counted
   double weights_per_second = 0;           ///< seeded numbers that one core makes; 0: weights cost nothing
-  LinkSpeed node;                 ///< ranks of one node, by messages
-  LinkSpeed network;              ///< ranks of two nodes
+  std::optional<LinkSpeed> node;     ///< ranks of one node, by messages; none: not known
+  std::optional<LinkSpeed> network;  ///< ranks of two nodes; none: not known
   double node_ports_bytes_per_second = 0;  ///< all ports of a node together, one way; 0: as one link
   double file_write_bytes_per_second = 0;  ///< of all ranks together; 0: not known
   double file_read_bytes_per_second = 0;
 };
+
+/// Between two ranks of one node, or of two. Throws InputError if the machine has no such link.
+const LinkSpeed& link_speed(const Machine& machine, bool between_nodes);
 
 /// The entry with that type and direction and the nearest head_dim. Throws InputError if there is none.
 const KernelSpeed& kernel_speed(const Machine& machine, DType dtype, std::int64_t head_dim,

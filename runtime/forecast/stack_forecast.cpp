@@ -86,7 +86,7 @@ class Forecaster {
       attention.bytes_sent += static_cast<double>(fetched * stand_for_[i]) * row_bytes;
     }
     if (halo == 0) return;
-    const LinkSpeed& link = plan_.placement.nodes() > 1 ? machine_.network : machine_.node;
+    const LinkSpeed& link = link_speed(machine_, plan_.placement.nodes() > 1);
     const double bytes = static_cast<double>(halo) * row_bytes;
     const double seconds = link.latency_seconds + bytes / link.bytes_per_second;
     attention.seconds += seconds;

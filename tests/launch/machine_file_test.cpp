@@ -23,12 +23,12 @@ TEST(MachineFile, ReadsEveryFigure) {
   EXPECT_EQ(machine.backend, "auto");
   EXPECT_EQ(machine.cores_per_node, 4);
   EXPECT_EQ(machine.memory_per_node, 1000000000U);
-  EXPECT_EQ(machine.node.latency_seconds, 1e-6);
-  EXPECT_EQ(machine.node.bytes_per_second, 1e10);
-  EXPECT_EQ(machine.node.busy_share, 0.5);
-  EXPECT_EQ(machine.network.latency_seconds, 1e-5);
-  EXPECT_EQ(machine.network.bytes_per_second, 1e9);
-  EXPECT_EQ(machine.network.busy_share, 0);
+  EXPECT_EQ(machine.node->latency_seconds, 1e-6);
+  EXPECT_EQ(machine.node->bytes_per_second, 1e10);
+  EXPECT_EQ(machine.node->busy_share, 0.5);
+  EXPECT_EQ(machine.network->latency_seconds, 1e-5);
+  EXPECT_EQ(machine.network->bytes_per_second, 1e9);
+  EXPECT_EQ(machine.network->busy_share, 0);
   EXPECT_EQ(machine.node_ports_bytes_per_second, 2e9);
   EXPECT_EQ(machine.projection_flops_per_second, 5e10);
   EXPECT_EQ(machine.weights_per_second, 1e9);
@@ -55,11 +55,16 @@ TEST(MachineFile, ReadsWhatItWrites) {
   EXPECT_EQ(machine_text(again), machine_text(machine));
 }
 
-TEST(MachineFile, TakesTheNodeForTheNetworkWhereThereIsNone) {
+TEST(MachineFile, KnowsWhatWasNotMeasured) {
   const test::Folder folder;
   std::string text = example_machine;
   text.erase(text.find("[network]"), text.find("[rows]") - text.find("[network]"));
-  EXPECT_EQ(read_machine(test::write_machine(folder, text)).network.bytes_per_second, 1e10);
+  EXPECT_FALSE(read_machine(test::write_machine(folder, text)).network);
+  Machine alone = read_machine(test::write_machine(folder));
+  alone.node = alone.network = std::nullopt;
+  const Machine again = read_machine(test::write_machine(folder, machine_text(alone)));
+  EXPECT_FALSE(again.node);
+  EXPECT_FALSE(again.network);
 }
 
 TEST(MachineFile, RefusesWhatNoMachineHas) {

@@ -21,7 +21,7 @@ Machine machine() {
       machine.kernels.push_back({.dtype = dtype, .head_dim = 64, .direction = direction, .flops_per_second = 1e12});
     }
   }
-  machine.node = machine.network = {.latency_seconds = 0, .bytes_per_second = 1e18, .busy_share = 0};
+  machine.node = machine.network = LinkSpeed{.latency_seconds = 0, .bytes_per_second = 1e18, .busy_share = 0};
   return machine;
 }
 
@@ -84,15 +84,15 @@ TEST(AttentionForecast, WaitsForLinksThatAreTooSlow) {
   const double block = 2.0 * 2048 * 4 * 64 * 4;  // K and V of a rank
   const double step = 4.0 * 2048 * 2048 * 64 * 4 / 1e12;
   Machine slow = machine();
-  slow.network.bytes_per_second = block / (3 * step);
+  slow.network->bytes_per_second = block / (3 * step);
   const CallForecast found =
       forecast(spec, LayoutKind::contiguous, placement, ExchangeKind::messages, Direction::forward, slow);
   EXPECT_NEAR(found.exposed_seconds, 3 * 2 * step, 1e-6);
   EXPECT_NEAR(found.seconds, 4 * step + 3 * 2 * step, 1e-6);
-  slow.network.bytes_per_second = block / (0.9 * step);
+  slow.network->bytes_per_second = block / (0.9 * step);
   EXPECT_NEAR(forecast(spec, LayoutKind::contiguous, placement, ExchangeKind::messages, Direction::forward, slow).exposed_seconds,
               0, 1e-9);
-  slow.network.busy_share = 1;
+  slow.network->busy_share = 1;
   EXPECT_NEAR(forecast(spec, LayoutKind::contiguous, placement, ExchangeKind::messages, Direction::forward, slow).seconds,
               4 * step + 3 * 0.9 * step, 1e-6)
       << "the core copies";
@@ -102,7 +102,7 @@ TEST(AttentionForecast, SharesThePortsOfANode) {
   const AttentionSpec spec = shape(8192, false);
   const Placement placement{.ranks = 8, .ranks_per_node = 4};
   Machine cluster = machine();
-  cluster.network.bytes_per_second = 1e9;
+  cluster.network->bytes_per_second = 1e9;
   const double block_seconds = 2.0 * 1024 * 4 * 64 * 4 / 1e9;
   const double step_seconds = 4.0 * 1024 * 1024 * 64 * 4 / 1e12;
   const auto exposed = [&] {
@@ -155,9 +155,9 @@ TEST(HidingRows, AreThePublishedThresholds) {
 /// Where the threshold says that traffic hides, the ring that is played through agrees: twice the rows for causal zigzag.
 TEST(HidingRows, AreWhereAForecastBeginsToWait) {
   Machine slow = machine();
-  slow.network.bytes_per_second = 1e9;
+  slow.network->bytes_per_second = 1e9;
   for (const bool causal : {false, true}) {
-    const double rows = (causal ? 2 : 1) * hiding_rows(shape(1, causal), Direction::forward, 1e12, slow.network);
+    const double rows = (causal ? 2 : 1) * hiding_rows(shape(1, causal), Direction::forward, 1e12, *slow.network);
     const auto share = [&](double factor) {
       const AttentionSpec spec = shape(8 * static_cast<std::int64_t>(factor * rows), causal);
       const CallForecast found = forecast(spec, causal ? LayoutKind::zigzag : LayoutKind::contiguous, {.ranks = 8, .ranks_per_node = 1},

@@ -35,7 +35,7 @@ Machine machine() {
   for (const Direction direction : {Direction::forward, Direction::backward}) {
     machine.kernels.push_back({.dtype = DType::f32, .head_dim = 64, .direction = direction, .flops_per_second = 1e11});
   }
-  machine.node = machine.network = {.latency_seconds = 1e-6, .bytes_per_second = 1e9, .busy_share = 0};
+  machine.node = machine.network = LinkSpeed{.latency_seconds = 1e-6, .bytes_per_second = 1e9, .busy_share = 0};
   return machine;
 }
 
