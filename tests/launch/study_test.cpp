@@ -90,7 +90,17 @@ TEST_F(StudyTest, MeasuresEveryPointBesideItsForecast) {
   EXPECT_NE(outcome.out.find("verified  12 points on sampled rows"), std::string::npos) << outcome.out;
 }
 
-TEST_F(StudyTest, ForecastsMemoryWithinFivePercent) {
+/// The process as the system sees it: a sanitizer's shadow and quarantine are several times what is planned.
+class StudyMemoryTest : public StudyTest {
+ protected:
+  void SetUp() override {
+#ifdef __SANITIZE_ADDRESS__
+    GTEST_SKIP() << "the sanitizer's own memory would be measured";
+#endif
+  }
+};
+
+TEST_F(StudyMemoryTest, IsForecastWithinFivePercent) {
   ASSERT_EQ(study(3, "strong", {"--seq-len", "6k", "--patterns", "G,LG", "--sliding-window", "512", "--exchanges", "shared,messages"}).code, 0);
   ASSERT_EQ(study(2, "strong", {"--seq-len", "6k", "--patterns", "G,LLG", "--sliding-window", "300", "--backward", "--layers", "3",
                                 "--local-halos", "resident,exchange"})
@@ -114,7 +124,7 @@ TEST_F(StudyTest, GrowsTheSequenceInAWeakStudy) {
   }
 }
 
-TEST_F(StudyTest, FindsTheLongestContext) {
+TEST_F(StudyMemoryTest, SetsTheLongestContext) {
   constexpr std::uint64_t budget = 12U << 20;
   ASSERT_EQ(study(2, "capacity", {"--memory", "12M", "--pattern", "L", "--sliding-window", "64"}).code, 0);
   ASSERT_EQ(records().size(), 2U);
