@@ -127,11 +127,15 @@ void add_scheme_options(Options& options, AttentionOptions& target) {
         target.threads = static_cast<int>(parse_size("--threads", word, 1, most_threads));
       },
       "threads of each rank (default: its share of the node's cores)");
+}
+
+void add_report_option(Options& options, AttentionOptions& target) {
   options.text("report", "FILE", target.report, "write what was done as JSON; - for standard output");
 }
 
 void add_execution_options(Options& options, AttentionOptions& target) {
   add_scheme_options(options, target);
+  add_report_option(options, target);
   options.flag("deterministic", target.deterministic,
                "the same bits every time; else --backend cuda sums dq on Hopper in the order in which processors come to it, which "
                "is faster (CPU backends: always the same)");

@@ -93,8 +93,10 @@ enum class MaskDefault { full, causal };
 
 /// --causal or --no-causal, the other rules of MaskSpec, --softmax-scale, --softcap, --layout.
 void add_mask_options(Options& options, AttentionOptions& target, MaskDefault mask);
-/// --dtype --backend --exchange --backward --threads --report.
+/// --dtype --backend --exchange --backward --threads.
 void add_scheme_options(Options& options, AttentionOptions& target);
+/// --report.
+void add_report_option(Options& options, AttentionOptions& target);
 /// --comm-timeout.
 void add_comm_timeout(Options& options, double& target);
 /// Both, and --deterministic.

@@ -35,6 +35,7 @@ std::unique_ptr<Options> declare(PlanOptions& target) {
   options->text("mask-picture", "FILE.svg", target.mask_picture,
                 "draw the mask of the first layer: shards coloured by rank, ring steps numbered (first context, last rank count)");
   add_point_options(*options, target.request);
+  add_report_option(*options, target.request.scores);
   return options;
 }
 

@@ -33,6 +33,7 @@ Json rope_json(const stack::RopeSpec& rope) {
 }  // namespace
 
 std::string seconds_text(double seconds) {
+  if (seconds > 0 && seconds < 1e-4) return fmt::format("{:.1f} us", seconds * 1e6);
   if (seconds < 1) return fmt::format("{:.1f} ms", seconds * 1e3);
   if (seconds < 600) return fmt::format("{:.2f} s", seconds);
   return seconds < 7200 ? fmt::format("{:.1f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);

@@ -64,6 +64,12 @@ std::string text_at(const json& header, const char* place) {
 
 bool is_study_header(const json& line) { return text_at(line, "/format") == format_name; }
 
+/// All that a study leaves which ends while it writes its first line. Keys are in order, so that begins with the format.
+bool is_torn_header(std::string_view text) {
+  const std::string begin = fmt::format("{{\"format\":\"{}\"", format_name);
+  return text.find('\n') == std::string_view::npos && (text.starts_with(begin) || std::string_view(begin).starts_with(text));
+}
+
 bool is_record(const json& line) {
   return line.is_object() && line.contains("key") && line["key"].is_string() && line.contains("point") &&
          line["point"].is_object();
@@ -160,15 +166,19 @@ StudyFile::StudyFile(std::string path, json header)
   header["format_version"] = format_version;
   header["version"] = ANNULUS_VERSION;
   const std::string text = content_of(descriptor_.get(), path_);
-  if (text.empty()) {
-    start(std::move(header));
+  if (text.empty() || is_torn_header(text)) {
+    start(std::move(header), text.size());
   } else {
     content_ = content_from(text, path_);
     resume(header);
   }
 }
 
-void StudyFile::start(json header) {
+void StudyFile::start(json header, std::size_t torn_bytes) {
+  if (torn_bytes > 0) {
+    if (ftruncate(descriptor_.get(), 0) != 0) refuse_write(errno);
+    content_.note = fmt::format("the first line of '{}' was torn ({} bytes: a study ended while it wrote); it is begun anew", path_, torn_bytes);
+  }
   write_line(header);
   sync_folder_of(path_);
   content_.header = std::move(header);

@@ -51,7 +51,7 @@ class StudyFile {
   void append(nlohmann::json record);
 
  private:
-  void start(nlohmann::json header);
+  void start(nlohmann::json header, std::size_t torn_bytes);
   void resume(const nlohmann::json& header);
   void write_line(const nlohmann::json& line);
   [[noreturn]] void refuse_write(int error) const;

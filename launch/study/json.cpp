@@ -44,7 +44,8 @@ Json to_json(const CapacityPoint& point) {
   return {{"scheme", point.scheme},
           {"ranks", point.ranks},
           {"longest", to_json(point.longest)},
-          {"ideal", or_null(point.ideal)}};
+          {"ideal", or_null(point.ideal)},
+          {"budget_bytes", or_null(point.budget_bytes)}};
 }
 
 }  // namespace

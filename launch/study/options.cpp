@@ -41,8 +41,14 @@ Options::Setter list_of(std::vector<Value>& target, std::string option, Parse pa
   };
 }
 
+std::optional<std::optional<LayoutKind>> parse_layout_or_auto(const std::string& word) {
+  if (word == "auto") return std::optional<LayoutKind>();
+  const std::optional<LayoutKind> layout = parse_layout(word);
+  return layout ? std::optional(layout) : std::nullopt;
+}
+
 void add_sweep_options(Options& options, StudyOptions& target) {
-  options.value("layouts", "LIST", list_of(target.layouts, "layouts", parse_layout), "in place of --layout: zigzag,contiguous");
+  options.value("layouts", "LIST", list_of(target.layouts, "layouts", parse_layout_or_auto), "in place of --layout: zigzag,contiguous");
   options.value("exchanges", "LIST", list_of(target.exchanges, "exchanges", parse_exchange),
                 "in place of --exchange: shared,messages");
   options.value("local-halos", "LIST", list_of(target.local_halos, "local-halos", stack::parse_local_halo),
@@ -83,13 +89,17 @@ std::unique_ptr<Options> declare(StudyOptions& target) {
 
 constexpr std::int64_t most_repeats = 1000;
 
-/// One value or a list of them, not both.
-void check_lists(const Options& options, std::span<const std::string> arguments) {
+/// One value or a list of them, not both; and nothing that a search of the length does not do.
+void check_words(const Options& options, std::span<const std::string> arguments, StudyKind kind) {
   constexpr std::array both{"layout", "exchange", "local-halo", "dtype", "pattern"};
   const std::vector<Options::Given> given = options.given(arguments);
   const auto has = [&](const std::string& name) {
     return std::ranges::any_of(given, [&](const Options::Given& option) { return option.name == name; });
   };
+  for (const std::string name : {"repeats", "warmups", "verify"}) {
+    if (kind != StudyKind::capacity || !has(name)) continue;
+    throw UsageError(fmt::format("--{} with study capacity (a length is tried once: memory is the same each time); try without it", name));
+  }
   for (const std::string name : both) {
     if (!has(name) || !has(name + "s")) continue;
     throw UsageError(fmt::format("--{0} and --{0}s (which ones are swept?); try one of them", name));
@@ -98,9 +108,6 @@ void check_lists(const Options& options, std::span<const std::string> arguments)
 
 void check(const StudyOptions& options) {
   check_attention_options(options.request.scores);
-  if (!options.request.scores.report.empty()) {
-    throw UsageError("--report is not for study (RESULTS is its report); try annulus report RESULTS");
-  }
   const bool capacity = options.kind == StudyKind::capacity;
   if (capacity != options.seq_lens.empty()) {
     throw UsageError(capacity ? "--seq-len with study capacity (it searches the length); try without it"
@@ -128,7 +135,7 @@ StudyOptions parse_study_options(std::span<const std::string> arguments) {
   const std::unique_ptr<Options> options = declare(target);
   options->parse(arguments);
   target.kind = parse_kind(target.kind_word);
-  check_lists(*options, arguments);
+  check_words(*options, arguments, target.kind);
   check(target);
   target.request.scheme.layout = target.request.scores.layout;
   target.request.scheme.exchange = target.request.scores.exchange;

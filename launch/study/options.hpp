@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,14 +23,17 @@ struct StudyOptions {
   PointRequest request;  ///< what is not swept
   std::vector<std::int64_t> seq_lens;   ///< strong: tokens; weak: of one rank; capacity: none
   std::vector<std::int64_t> ranks;      ///< empty: 1, 2, 4, ... and all
-  std::vector<LayoutKind> layouts;      ///< empty: as --layout; likewise the others
-  std::vector<ExchangeKind> exchanges;
+  std::vector<std::optional<LayoutKind>> layouts;  ///< empty: as --layout; none: auto
+  std::vector<ExchangeKind> exchanges;  ///< empty: as --exchange; likewise the others
   std::vector<stack::LocalHalo> local_halos;
   std::vector<DType> dtypes;
   std::vector<std::string> patterns;
   std::int64_t repeats = 5;
   std::int64_t warmups = 1;
   std::int64_t verify_rows = 4;
+
+  /// Of a point, before the one that counts and with it.
+  std::int64_t runs() const { return (warmups > 1 ? warmups : 1) + repeats; }
   std::int64_t memory = 0;     ///< capacity: budget of a rank in bytes
   std::string machine;         ///< empty: calibrated at the start
   double time_limit_seconds = 0;  ///< 0: none

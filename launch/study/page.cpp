@@ -77,9 +77,9 @@ std::string study_page(const Facts& facts, const std::vector<Picture>& pictures,
                        const std::string& remark) {
   std::string text = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-      "<meta name=\"viewport\" content=\"width=device-width\"><title>Annulus: scaling study</title>"
+      "{}\n<meta name=\"viewport\" content=\"width=device-width\"><title>Annulus: scaling study</title>"
       "<style>{}</style></head><body>\n<h1>Annulus: scaling study</h1>\n<table class=\"facts\">\n",
-      style);
+      page_mark, style);
   for (const auto& [name, value] : facts) text += cells_text({name, value}, "td");
   text += "</table>\n";
   for (const Picture& picture : pictures) text += picture_text(picture);

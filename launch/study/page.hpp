@@ -9,6 +9,9 @@
 
 namespace annulus::launch {
 
+/// In every page's head: tells a report from other pages.
+inline constexpr const char* page_mark = "<meta name=\"generator\" content=\"annulus report\">";
+
 struct Picture {
   std::string title;
   std::string caption;

@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// What report.py ends with.
-enum class ScriptCode : int { done = 0, disk = 4, no_matplotlib = 9 };
+enum class ScriptCode : int { disk = 4, done = 8, no_matplotlib = 9 };
 
 struct Known {
   const char* name;
@@ -68,8 +68,14 @@ std::optional<int> run_program(std::vector<std::string> words) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/// The user's own choice; empty if there is none.
+std::string named_interpreter() {
+  const char* const named = std::getenv("ANNULUS_PYTHON");
+  return named == nullptr ? "" : named;
+}
+
 std::vector<std::string> interpreters() {
-  if (const char* named = std::getenv("ANNULUS_PYTHON"); named != nullptr && *named != '\0') return {named};
+  if (const std::string named = named_interpreter(); !named.empty()) return {named};
   return {"python3", "/usr/bin/python3"};  // the first one on PATH may be a virtual environment without matplotlib
 }
 
@@ -80,10 +86,11 @@ bool run_script(const std::string& points, const std::string& folder) {
     const auto code = run_program({python, "-B", script, points, folder});
     if (code == static_cast<int>(ScriptCode::done)) return true;
     if (!code || code == static_cast<int>(ScriptCode::no_matplotlib)) continue;
+    const bool named = !named_interpreter().empty();
     const bool disk = code == static_cast<int>(ScriptCode::disk);
-    throw Error(disk ? ExitCode::resources : ExitCode::internal,
-                fmt::format("cannot draw the pictures ({} {} ended with code {}); the tables are in '{}'", python,
-                            script, *code, folder));
+    throw Error(disk || named ? ExitCode::resources : ExitCode::internal,
+                fmt::format("cannot draw the pictures ({} {} ended with code {}{}); the tables are in '{}'", python, script, *code,
+                            named && !disk ? ": is ANNULUS_PYTHON a python3 with matplotlib?" : "", folder));
   }
   return false;
 }

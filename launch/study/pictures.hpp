@@ -16,8 +16,8 @@ struct Drawing {
 
 /// Writes FOLDER/points.json and runs the script report.py on it, which leaves NAME.svg and NAME.png; pictures of an
 /// earlier report are removed. The interpreter is the one that ANNULUS_PYTHON names, else the first of python3 and
-/// /usr/bin/python3 that has matplotlib; none is no failure. Throws ResourceError if the folder cannot be written, and
-/// Error with ExitCode::internal if the script fails. Local.
+/// /usr/bin/python3 that has matplotlib; none is no failure. Throws ResourceError if the folder cannot be written or what
+/// ANNULUS_PYTHON names does not draw, and Error with ExitCode::internal if the script fails otherwise. Local.
 Drawing draw_study(const Study& study, const std::string& folder);
 
 }  // namespace annulus::launch

@@ -10,6 +10,7 @@
 #include <set>
 #include <tuple>
 
+#include "launch/memory.hpp"
 #include "runtime/checkpoint/manifest.hpp"
 
 namespace annulus::launch {
@@ -167,31 +168,47 @@ CapacityPoint capacity_point(const Line& line, const std::string& scheme) {
           .tried = tried == nullptr ? 0 : tried->size()};
 }
 
-/// A study may vary what a scheme does not name: threads, direction, window. Such a field joins the label if it alone
-/// tells points of the same scheme, ranks and length apart (threads that follow the ranks do not).
-std::set<std::string> telling_fields(const std::vector<Line>& lines) {
-  std::map<std::tuple<std::string, std::string, std::string>, const json*> first;
-  std::set<std::string> fields;
-  for (const Line& line : lines) {
-    const json& point = line.record.at("point");
-    const auto& [place, is_new] =
-        first.try_emplace({line.text_at("/scheme"), point.value("/ranks"_json_pointer, json()).dump(),
-                           point.value("/seq_len"_json_pointer, json()).dump()},
-                          &point);
-    for (const auto& [name, value] : point.items()) {
-      if (!is_new && place->second->value(name, json()) != value) fields.insert(name);
-    }
+/// What may tell a point from others of its scheme, "heads" or "model.seed": not what a report goes over.
+std::map<std::string, json> traits_of(const json& point) {
+  std::map<std::string, json> traits;
+  for (const auto& [name, value] : point.items()) {
+    if (name != "ranks" && name != "seq_len" && name != "model") traits[name] = value;
   }
-  return fields;
+  const json model = point.value("model", json::object());
+  for (const auto& [name, value] : model.items()) {
+    if (!point.contains(name)) traits["model." + name] = value;
+  }
+  return traits;
 }
 
-std::string label_of(const Line& line, const std::set<std::string>& fields) {
+/// A file may hold what a scheme does not name: other heads, windows, budgets. A trait that differs within a scheme joins
+/// the label, so that no series mixes them; threads do not where they follow the ranks.
+std::set<std::string> telling_traits(const std::vector<Line>& lines) {
+  std::map<std::pair<std::string, std::string>, json> first;
+  std::set<std::string> telling;
+  for (const Line& line : lines) {
+    const json& point = line.record.at("point");
+    const std::string ranks = point.value("ranks", json()).dump();
+    for (const auto& [name, value] : traits_of(point)) {
+      const std::string beside = line.text_at("/scheme") + (name == "threads" ? " " + ranks : "");
+      const auto [place, is_new] = first.try_emplace({beside, name}, value);
+      if (!is_new && place->second != value) telling.insert(name);
+    }
+  }
+  return telling;
+}
+
+std::string trait_text(const std::string& name, const json& value) {
+  if (name == "budget_bytes" && value.is_number()) return "budget=" + bytes_text(value.get<double>());
+  const std::string text =
+      value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
+  return checkpoint::printable_line(name + "=" + text);
+}
+
+std::string label_of(const Line& line, const std::set<std::string>& telling) {
   std::string label = line.text_at("/scheme");
-  for (const std::string& field : fields) {
-    const json value = line.record.at("point").value(field, json());
-    const std::string text =
-        value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
-    label += " " + checkpoint::printable_line(field + "=" + text);
+  for (const auto& [name, value] : traits_of(line.record.at("point"))) {
+    if (telling.contains(name)) label += " " + trait_text(name, value);
   }
   return label;
 }
@@ -237,6 +254,12 @@ void note_when(const Line& line, Study& study) {
   study.last = std::max(study.last, when);
 }
 
+void note_machine(const Line& line, Study& study) {
+  if (line.find("/how/predicted_from") == nullptr) return;
+  const std::string from = fmt::format("{} ({})", line.text_at("/how/predicted_from/machine"), line.text_at("/how/predicted_from/source"));
+  if (std::ranges::find(study.predicted_from, from) == study.predicted_from.end()) study.predicted_from.push_back(from);
+}
+
 /// The last record of every key, in the order of the file.
 std::vector<Line> current_lines(const StudyContent& content, const std::string& path) {
   std::map<std::string, std::size_t> last;
@@ -266,10 +289,11 @@ Study study_from(const StudyContent& content, const std::string& path) {
   study.kind = Line{content.header, 1, path}.text_at("/study");
   study.header = content.header;
   const std::vector<Line> lines = current_lines(content, path);
-  const std::set<std::string> fields = telling_fields(lines);
+  const std::set<std::string> telling = telling_traits(lines);
   for (const Line& line : lines) {
-    const std::string label = label_of(line, fields);
+    const std::string label = label_of(line, telling);
     note_when(line, study);
+    note_machine(line, study);
     if (line.find("/measured/longest_seq_len") != nullptr || line.find("/predicted/longest_seq_len") != nullptr) {
       study.longest.push_back(capacity_point(line, label));
     } else {

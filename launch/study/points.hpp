@@ -38,7 +38,7 @@ struct LayerPoint {
 };
 
 struct TimePoint {
-  std::string scheme;  ///< and whatever else tells it from points of the same ranks and length
+  std::string scheme;  ///< and whatever else tells it from other points of that scheme
   std::int64_t ranks = 1;
   std::int64_t seq_len = 0;
   Estimate seconds;
@@ -71,6 +71,7 @@ struct Study {
   nlohmann::json header;
   std::string first;  ///< when, as in the file; empty if it does not say
   std::string last;
+  std::vector<std::string> predicted_from;  ///< machines, as "name (source)"
   std::vector<TimePoint> times;        ///< by scheme, tokens, ranks
   std::vector<CapacityPoint> longest;  ///< by scheme, ranks
 };

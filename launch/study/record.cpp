@@ -115,6 +115,17 @@ json study_header(const Communicator& world, const StudyOptions& options, const 
             {"nodes", nodes}}}};
 }
 
+json study_how(const StudyOptions& options, const forecast::Machine& machine) {
+  // what a study measures itself has another date every day
+  const bool calibrated = options.machine.empty();
+  json how{{"predicted_from", {{"machine", machine.name}, {"source", calibrated ? "calibrated by the study" : machine.source}}}};
+  if (options.kind == StudyKind::capacity) return how;
+  how["repeats"] = options.repeats;
+  how["warmups"] = options.warmups;
+  how["verify_rows"] = options.verify_rows;
+  return how;
+}
+
 json measured_record(const Communicator& ranks, const StudyPoint& point, const StudyOptions& options,
                      const forecast::Machine& machine) {
   json record{{"key", point.key}, {"point", point.point}, {"scheme", point.scheme}};
@@ -123,6 +134,7 @@ json measured_record(const Communicator& ranks, const StudyPoint& point, const S
   } else {
     add_times(record, ranks, point, options, machine);
   }
+  record["how"] = study_how(options, machine);
   record["when"] = now_text();
   return record;
 }

@@ -14,6 +14,9 @@ namespace annulus::launch {
 /// Collective. Which machine and kind of study: a file of others is not mixed with it.
 nlohmann::json study_header(const Communicator& world, const StudyOptions& options, const forecast::Placement& job);
 
+/// How points are measured and what their forecasts start from, as filed with each.
+nlohmann::json study_how(const StudyOptions& options, const forecast::Machine& machine);
+
 /// Collective over the ranks of the point: measures it, and puts the forecast beside it.
 nlohmann::json measured_record(const Communicator& ranks, const StudyPoint& point, const StudyOptions& options,
                                const forecast::Machine& machine);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <fstream>
 #include <memory>
 
 #include "launch/command.hpp"
@@ -30,7 +31,7 @@ std::unique_ptr<Options> declare(Arguments& arguments) {
       "python3 with matplotlib (ANNULUS_PYTHON names another interpreter); without it the tables are written alone.");
   options->positional("RESULTS", arguments.results);
   options->text("output", "FOLDER", arguments.folder,
-                "where to write (default: RESULTS without its extension, and -report)");
+                "where to write: a new folder, or one with an earlier report (default: RESULTS without .jsonl, and -report)");
   return options;
 }
 
@@ -40,7 +41,8 @@ std::string help() {
 }
 
 std::string default_folder(const std::string& results) {
-  return fs::path(results).replace_extension().string() + "-report";
+  const fs::path path(results);  // other extensions stay: reports of a.x and a.y are two
+  return (path.extension() == ".jsonl" ? fs::path(path).replace_extension() : path).string() + "-report";
 }
 
 void make_folder(const std::string& folder) {
@@ -49,6 +51,17 @@ void make_folder(const std::string& folder) {
   if (!failure && fs::is_directory(folder, failure)) return;
   throw ResourceError(fmt::format("cannot make the folder '{}' ({}); try --output with another one", folder,
                                   failure ? failure.message() : "it is a file"));
+}
+
+/// Pictures and tables of something else are not replaced.
+void check_is_ours(const std::string& folder) {
+  std::error_code failure;
+  if (!fs::is_directory(folder, failure) || fs::is_empty(folder, failure)) return;
+  std::ifstream page(folder + "/index.html");
+  std::string head(1024, '\0');
+  page.read(head.data(), static_cast<std::streamsize>(head.size()));
+  if (head.find(page_mark) != std::string::npos) return;
+  throw UsageError(fmt::format("'{}' has files and no report (they could be overwritten); try --output with a new folder", folder));
 }
 
 void replace_file(const std::string& path, const std::string& text) {
@@ -67,11 +80,11 @@ std::string text_of(const Facts& facts, const std::vector<TitledTable>& tables) 
 void write_folder(const std::string& folder, const Study& study, const Facts& facts,
                   const std::vector<TitledTable>& tables) {
   make_folder(folder);
-  replace_file(folder + "/tables.txt", text_of(facts, tables));
   const auto write_page = [&](const Drawing& drawing) {
     replace_file(folder + "/index.html", study_page(facts, drawing.pictures, tables, drawing.remark));
   };
-  write_page({});  // a script that fails leaves the tables
+  write_page({});  // the mark first; and a script that fails leaves the tables
+  replace_file(folder + "/tables.txt", text_of(facts, tables));
   const Drawing drawing = draw_study(study, folder);
   write_page(drawing);
   fmt::print("\n{}written to {}/index.html\n", drawing.remark.empty() ? "" : drawing.remark + "\n", folder);
@@ -81,6 +94,7 @@ ExitCode report(std::span<const std::string> words) {
   Arguments arguments;
   declare(arguments)->parse(words);
   if (arguments.folder.empty()) arguments.folder = default_folder(arguments.results);
+  check_is_ours(arguments.folder);
   const StudyContent content = read_study(arguments.results);
   const Study study = study_from(content, arguments.results);
   if (study.times.empty() && study.longest.empty()) {

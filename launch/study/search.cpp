@@ -20,7 +20,7 @@ class Search {
  public:
   Search(const Communicator& ranks, PointRequest request, std::uint64_t budget)
       : ranks_(ranks), request_(std::move(request)), budget_(budget) {
-    found_.predicted = longest_context(request_, budget, fine_step);
+    found_.predicted = predicted_longest(request_, budget);
     step_ = std::max<std::int64_t>(1, found_.predicted / steps_of_forecast);
   }
 
@@ -61,6 +61,11 @@ class Search {
 };
 
 }  // namespace
+
+std::int64_t predicted_longest(const PointRequest& request, std::uint64_t budget) {
+  const std::int64_t tokens = longest_context(request, budget, fine_step);
+  return tokens < steps_of_forecast * fine_step ? longest_context(request, budget, 1) : tokens;
+}
 
 LongestContext search_longest(const Communicator& ranks, PointRequest request, std::uint64_t budget) {
   return Search(ranks, std::move(request), budget).run();

@@ -23,6 +23,9 @@ struct LongestContext {
   std::vector<TriedContext> tried;
 };
 
+/// The most tokens that the plan puts within `budget` bytes of a rank; 0 if none. Local.
+std::int64_t predicted_longest(const PointRequest& request, std::uint64_t budget);
+
 /// Collective. Starts from the forecast and closes in, in steps of 1/64 of it, on the length whose measured memory just
 /// stays within `budget` bytes on every rank. Each length is run once.
 LongestContext search_longest(const Communicator& ranks, PointRequest request, std::uint64_t budget);

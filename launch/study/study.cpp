@@ -12,8 +12,10 @@
 #include "launch/machine_file.hpp"
 #include "launch/memory.hpp"
 #include "launch/progress.hpp"
+#include "launch/run/text.hpp"
 #include "launch/stop_request.hpp"
 #include "launch/study/measure.hpp"
+#include "launch/study/pace.hpp"
 #include "launch/study/record.hpp"
 #include "launch/study/search.hpp"
 #include "launch/study/sweep.hpp"
@@ -50,9 +52,10 @@ class StudyRun {
   void open_file();
   void make_machine();
   bool is_filed(const StudyPoint& point) const;
-  void stop_if_asked(std::size_t done) const;
+  void stop_if_asked(std::size_t done, const StudyPoint& next) const;
   void measure(const StudyPoint& point);
   void append(nlohmann::json record);
+  void compare_with_filed(const StudyPoint& point);
   void print_end() const;
   bool leads() const { return world_.rank() == 0; }
   bool has_room(const StudyPoint& point) const;
@@ -65,8 +68,9 @@ class StudyRun {
   std::optional<StudyFile> file_;  ///< on rank 0
   forecast::Machine machine_;
   Stopwatch elapsed_;
-  double longest_point_ = 0;
+  Pace pace_{options_, machine_};
   std::vector<std::string> left_out_;  ///< points without room
+  std::size_t measured_otherwise_ = 0; ///< points on file that these options would have measured in another way
 };
 
 void StudyRun::open_file() {
@@ -101,13 +105,21 @@ bool StudyRun::is_filed(const StudyPoint& point) const {
 }
 
 /// Collective.
-void StudyRun::stop_if_asked(std::size_t done) const {
-  const bool late = options_.time_limit_seconds > 0 && elapsed_.seconds() + longest_point_ > options_.time_limit_seconds;
-  std::array<std::uint64_t, 1> stop{stop_asked() || late ? 1U : 0U};
-  world_.max(stop);
-  if (stop[0] == 0) return;
-  throw Error(ExitCode::stopped, fmt::format("stopped on request with {} of {} points in '{}'; run the same study again to go on",
-                                             done, sweep_.points.size(), options_.results));
+void StudyRun::stop_if_asked(std::size_t done, const StudyPoint& next) const {
+  const double limit = options_.time_limit_seconds;
+  std::array<double, 3> most{stop_asked() ? 1.0 : 0.0, limit > 0 ? elapsed_.seconds() : 0, limit > 0 ? pace_.expected(next) : 0};
+  world_.max(most);
+  const auto& [asked, elapsed, expected] = most;
+  if (asked == 0 && elapsed + expected <= limit) return;
+  std::string why = "on request";
+  std::string advice = "run the same study again to go on";
+  if (asked == 0) {
+    why = fmt::format("for --time-limit (the next point, {} ranks and {} tokens, takes about {}; {} were left)", next.request.placement.ranks,
+                      next.request.seq_len, seconds_text(expected), seconds_text(std::max(0.0, limit - elapsed)));
+    if (expected > limit) advice += fmt::format(", with a --time-limit above {}", seconds_text(expected));
+  }
+  throw Error(ExitCode::stopped, fmt::format("stopped {} with {} of {} points in '{}'; {}", why, done, sweep_.points.size(),
+                                             options_.results, advice));
 }
 
 /// The ranks that take part work, the others sleep; all learn how it went.
@@ -138,11 +150,20 @@ bool StudyRun::has_room(const StudyPoint& point) const {
   return needed && *needed <= room[0];
 }
 
+/// Numbers of a point that is there already stay what they are: other repeats are no reason to lose them, but one to say so.
+void StudyRun::compare_with_filed(const StudyPoint& point) {
+  if (!leads()) return;
+  const nlohmann::json wanted = study_how(options_, machine_);
+  if (file_->find(point.key)->value("how", wanted) != wanted) ++measured_otherwise_;
+}
+
 ExitCode StudyRun::run() {
   std::size_t done = 0;
   for (const StudyPoint& point : sweep_.points) {
-    if (!is_filed(point)) {
-      stop_if_asked(done);
+    if (is_filed(point)) {
+      compare_with_filed(point);
+    } else {
+      stop_if_asked(done, point);
       if (!has_room(point)) {
         left_out_.push_back(fmt::format("{} ranks, {} tokens: it needs more memory than the node has",
                                         point.request.placement.ranks, point.request.seq_len));
@@ -154,7 +175,7 @@ ExitCode StudyRun::run() {
       measure(point);
       std::array<double, 1> slowest{watch.seconds()};
       world_.max(slowest);
-      longest_point_ = std::max(longest_point_, slowest[0]);
+      if (options_.time_limit_seconds > 0) pace_.note(point, slowest[0]);
     }
     ++done;
   }
@@ -171,6 +192,10 @@ void StudyRun::print_end() const {
   for (const TitledTable& titled : study_tables(study)) fmt::print("\n{}\n{}\n\n{}", titled.title, titled.note, titled.table.text());
   for (const std::string& line : sweep_.skipped) fmt::print("\nleft out: {}", line);
   for (const std::string& line : left_out_) fmt::print("\nleft out: {}", line);
+  if (measured_otherwise_ > 0) {
+    fmt::print("\nkept as measured: {} points on file have other --repeats, --warmups, --verify or another --machine; another RESULTS "
+               "file measures them anew\n", measured_otherwise_);
+  }
   fmt::print("\npictures: annulus report {}\n", options_.results);
 }
 

@@ -94,6 +94,7 @@ class SchemeLoops {
       set_layers(pattern);
       for (const std::optional<DType> dtype : choices(options_.dtypes, request_.scores.dtype)) {
         request_.scores.dtype = dtype;
+        (void)model_of(request_);  // a model that cannot be is the user's fault, and no scheme to leave out
         run_layouts();
       }
     }
@@ -126,8 +127,9 @@ class SchemeLoops {
       StudyPoint point = named(options_, request_);
       if (keys_.insert(point.key).second) sweep_.points.push_back(std::move(point));
     } catch (const UsageError& error) {
-      sweep_.skipped.push_back(fmt::format("{} ranks, {}: {}", request_.placement.ranks,
-                                           request_.scheme.layout ? name(*request_.scheme.layout) : "auto", error.what()));
+      const std::string why = fmt::format("{} ranks, {}: {}", request_.placement.ranks,
+                                          request_.scheme.layout ? name(*request_.scheme.layout) : "auto", error.what());
+      if (std::ranges::find(sweep_.skipped, why) == sweep_.skipped.end()) sweep_.skipped.push_back(why);
     }
   }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "launch/memory.hpp"
 #include "launch/run/text.hpp"
@@ -66,7 +67,9 @@ TitledTable cost_table(const Study& study) {
          text_or_dash(point.memory_bytes.relative_error(), percent)});
   }
   return {"Communication and memory",
-          "Exposed: the share of the time in which ranks waited for data. Memory: the peak of the largest rank.",
+          "Exposed: the share of the time in which the rank that waited most did so for blocks, rows or sums of others, on the way "
+          "or not sent yet; where ranks\nread in place (shared) a slower rank costs time without being waited for. Memory: the "
+          "peak of the largest rank.",
           table};
 }
 
@@ -160,6 +163,16 @@ std::string header_text(const nlohmann::json& header, const char* place) {
   return checkpoint::printable_line(value.is_string() ? value.get<std::string>() : value.dump());
 }
 
+/// Of the points: jobs of several sizes may have measured them.
+std::string ranks_text(const Study& study) {
+  std::set<std::int64_t> counts;
+  for (const TimePoint& point : study.times) counts.insert(point.ranks);
+  for (const CapacityPoint& point : study.longest) counts.insert(point.ranks);
+  std::string text;
+  for (const std::int64_t count : counts) text += (text.empty() ? "" : ", ") + std::to_string(count);
+  return text.empty() ? "-" : text;
+}
+
 void add_verification(const Study& study, Facts& facts) {
   std::size_t verified = 0;
   double largest = 0;
@@ -179,13 +192,14 @@ Facts study_facts(const Study& study, const std::string& path) {
               {"study", study.kind},
               {"points", std::to_string(study.times.size() + study.longest.size())}};
   const std::pair<const char*, const char*> places[] = {{"cpu", "/machine/cpu"},
-                                                        {"ranks", "/machine/ranks"},
                                                         {"nodes", "/machine/nodes"},
                                                         {"machine", "/machine/fingerprint"},
                                                         {"annulus", "/version"}};
   for (const auto& [name, place] : places) {
     if (const std::string text = header_text(study.header, place); !text.empty()) facts.emplace_back(name, text);
   }
+  facts.emplace_back("ranks", ranks_text(study));
+  for (const std::string& from : study.predicted_from) facts.emplace_back("predicted from", from);
   add_verification(study, facts);
   if (!study.first.empty()) facts.emplace_back("measured", fmt::format("{} to {}", study.first, study.last));
   return facts;

@@ -147,6 +147,59 @@ TEST_F(ReportTest, TellsPointsApartThatASchemeDoesNot) {
   EXPECT_NE(out.find("\nzigzag direction=forward       1"), std::string::npos) << out;
 }
 
+/// Twice the heads at another length are no longer context of the same series.
+TEST_F(ReportTest, MixesNoShapesIntoOneSeries) {
+  const auto of_heads = [](int heads, json record) {
+    record["point"]["heads"] = heads;
+    record["point"]["threads"] = record["point"]["ranks"];
+    record["key"] = launch::study_key(record["point"]);
+    return record;
+  };
+  make("weak", {of_heads(2, time_record(1, 1024, 1, 0.2)), of_heads(2, time_record(2, 2048, 1, 0.4)), of_heads(4, time_record(4, 4096, 1, 0.2))});
+  const std::string out = squeezed(report().out);
+  EXPECT_NE(out.find("zigzag heads=2 2 2k 1.00 s 10.0 % 900.0 ms -10.0 % 100.0 %"), std::string::npos) << out;
+  EXPECT_NE(out.find("zigzag heads=4 4 4k 1.00 s 10.0 % 900.0 ms -10.0 % - -"), std::string::npos) << "alone in its series\n" << out;
+  EXPECT_EQ(out.find("threads="), std::string::npos) << "threads follow the ranks";
+}
+
+TEST_F(ReportTest, TellsBudgetsApart) {
+  json small = longest_record(1, 1 << 10, 1 << 10);
+  small["point"]["budget_bytes"] = 24 << 20;
+  small["measured"]["budget_bytes"] = 24 << 20;
+  small["key"] = launch::study_key(small["point"]);
+  json large = longest_record(4, 64 << 10, 64 << 10);
+  large["point"]["budget_bytes"] = 1 << 30;
+  large["key"] = launch::study_key(large["point"]);
+  make("capacity", {small, large});
+  const std::string out = squeezed(report().out);
+  EXPECT_NE(out.find("zigzag budget=24.0 MiB 1 "), std::string::npos) << out;
+  EXPECT_NE(out.find("zigzag budget=1.0 GiB 4 1.0 GiB 64k 64k 0.0 % 64k 100.0 %"), std::string::npos) << out;
+}
+
+TEST_F(ReportTest, SaysWhatPredictionsStartFrom) {
+  json record = time_record(3, 1024, 1, 0.1);
+  record["how"]["predicted_from"] = {{"machine", "a cluster"}, {"source", "measured in May"}};
+  make("strong", {record, time_record(1, 1024, 5e-5, 0.1)});
+  const std::string out = squeezed(report().out);
+  EXPECT_NE(out.find("predicted from a cluster (measured in May)"), std::string::npos) << out;
+  EXPECT_NE(out.find("ranks 1, 3\n"), std::string::npos) << out;
+  EXPECT_NE(out.find(" 50.0 us "), std::string::npos) << out;
+}
+
+TEST_F(ReportTest, ReplacesReportsAlone) {
+  make("strong", {time_record(1, 1024, 1, 0.1)});
+  EXPECT_EQ(report().code, 0);
+  EXPECT_EQ(report().code, 0) << "its own";
+  fs::create_directory(folder_ / "thesis");
+  std::ofstream(folder_ / "thesis/time.svg") << "drawn by hand";
+  expect_refusal(report({"--output", folder_ / "thesis"}), 2, "has files and no report");
+  EXPECT_EQ(content(folder_ / "thesis/time.svg"), "drawn by hand");
+  EXPECT_FALSE(fs::exists(folder_ / "thesis/index.html"));
+  fs::copy(path_, folder_ / "a.x");
+  EXPECT_EQ(run_program(plainly, {"report", folder_ / "a.x"}).code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "a.x-report/index.html"));
+}
+
 TEST_F(ReportTest, ManagesWithoutWhatWasNotMeasured) {
   json bare = time_record(2, 1000, 1, 0.1);
   bare["measured"] = {{"seconds", 1}};
@@ -176,7 +229,7 @@ TEST_F(ReportTest, WritesTablesWhereNothingCanDraw) {
 
 TEST_F(ReportTest, SaysWhenTheScriptFails) {
   make("strong", {time_record(1, 1024, 1, 0.1)});
-  for (const auto& [script, code] : std::map<std::string, int>{{"exit 1", 70}, {"exit 4", 4}, {"kill -9 $$", 70}}) {
+  for (const auto& [script, code] : std::map<std::string, int>{{"exit 0", 4}, {"exit 1", 4}, {"exit 4", 4}, {"kill -9 $$", 4}}) {
     use_python_that(script);
     const Outcome outcome = report();
     expect_refusal(outcome, code, "cannot draw the pictures");

@@ -137,7 +137,7 @@ TEST_F(StudyFileTest, RefusesAnotherStudy) {
 }
 
 TEST_F(StudyFileTest, RefusesWhatIsNoStudy) {
-  for (const char* text : {"ring attention\n", "{}\n", "{\"format\":\"annulus-study\"", "\n", "[1]\n{}"}) {
+  for (const char* text : {"ring attention\n", "ring attention", "{}\n", "\n", "[1]\n{}"}) {
     write(text);
     expect_refusal<InputError>(header(), {path_, "no results", "another file"});
     EXPECT_THROW(read_study(path_), InputError);

@@ -23,7 +23,7 @@ class StudyTest : public testing::Test {
   Words words(const std::string& kind, const Words& extra) const {
     Words all{"study", kind, path_, "--machine", machine_, "--heads", "2", "--threads", "1"};
     all.insert(all.end(), extra.begin(), extra.end());
-    if (std::ranges::find(extra, "--repeats") == extra.end()) all.insert(all.end(), {"--repeats", "1"});
+    if (kind != "capacity" && std::ranges::find(extra, "--repeats") == extra.end()) all.insert(all.end(), {"--repeats", "1"});
     return all;
   }
   Outcome study(int np, const std::string& kind, const Words& extra) const { return run_program(np, words(kind, extra)); }
@@ -189,8 +189,35 @@ TEST_F(StudyTest, StopsInTimeAndGoesOn) {
   limited.insert(limited.end(), {"--time-limit", "1s"});
   expect_refusal(study(3, "strong", limited), 7, "run the same study again to go on");
   EXPECT_LT(records().size(), 6U);
+  const std::string before = bytes();
+  const Outcome hopeless = study(plainly, "strong", {"--seq-len", "256k", "--time-limit", "1s"});
+  expect_refusal(hopeless, 7, "262144 tokens, takes about");
+  EXPECT_NE(hopeless.err.find("with a --time-limit above"), std::string::npos) << "a point of minutes was not begun";
+  EXPECT_EQ(bytes(), before);
   EXPECT_EQ(study(3, "strong", sweep).code, 0);
   EXPECT_EQ(records().size(), 6U);
+}
+
+TEST_F(StudyTest, SaysWhatItKeeps) {
+  ASSERT_EQ(study(plainly, "strong", {"--seq-len", "256,512"}).code, 0);
+  const std::string before = bytes();
+  const Outcome same = study(plainly, "strong", {"--seq-len", "256,512"});
+  EXPECT_EQ(same.out.find("kept as measured"), std::string::npos) << same.out;
+  const Outcome other = study(plainly, "strong", {"--seq-len", "256,512", "--repeats", "3"});
+  EXPECT_NE(other.out.find("kept as measured: 2 points"), std::string::npos) << other.out;
+  EXPECT_EQ(bytes(), before);
+  EXPECT_EQ(records()[0].at("how").at("predicted_from").at("machine"), "two nodes");
+}
+
+TEST_F(StudyTest, BeginsATornHeaderAnew) {
+  ASSERT_EQ(study(plainly, "strong", {"--seq-len", "256"}).code, 0);
+  const std::string whole = bytes();
+  std::ofstream(path_, std::ios::binary) << whole.substr(0, 40);
+  const Outcome outcome = study(plainly, "strong", {"--seq-len", "256"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("was torn (40 bytes"), std::string::npos) << outcome.out;
+  EXPECT_EQ(lines()[0], json::parse(whole.substr(0, whole.find('\n'))));
+  EXPECT_EQ(records().size(), 1U);
 }
 
 TEST_F(StudyTest, LetsIdleRanksSleep) {
@@ -253,7 +280,9 @@ TEST_F(StudyTest, RefusesWordsItDoesNotKnow) {
   expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--layouts", "zigzag,zigzag"}), 2, "--layouts");
   expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--layout", "zigzag", "--layouts", "striped"}), 2, "--layout and --layouts");
   expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--dtypes", "f64"}), 2, "--dtype f64 is not for study");
-  expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--report", "x.json"}), 2, "--report is not for study");
+  expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--report", "x.json"}), 2, "report");
+  expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--patterns", "G,LG"}), 2, "LG");
+  expect_refusal(study(plainly, "capacity", {"--memory", "1G", "--repeats", "2"}), 2, "--repeats with study capacity");
   EXPECT_EQ(folder_.names(), std::set<std::string>{"machine.toml"}) << "nothing was begun";
 }
 

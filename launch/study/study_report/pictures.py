@@ -183,7 +183,9 @@ def longest(study):
     found = looks_in(study, {"": groups})
     ideal = {name: sorted((point["ranks"], point["ideal"]) for point in points if point["ideal"])
              for name, points in groups.items()}
-    figure = picture([groups], found, LONGEST, "ranks", ranks_text, "ranks", [""], ideal=any(ideal.values()))
+    budgets = {point["budget_bytes"] for points in groups.values() for point in points} - {None}
+    title = f"within {style.bytes_text(budgets.pop())} of a rank" if len(budgets) == 1 else ""
+    figure = picture([groups], found, LONGEST, "ranks", ranks_text, "ranks", [title], ideal=any(ideal.values()))
     axes = figure.axes[0]
     for name, line in ideal.items():
         if line:
