@@ -9,10 +9,12 @@
 #include <cmath>
 #include <fstream>
 #include <initializer_list>
+#include <limits>
 #include <optional>
 #include <string_view>
 
 #include "kernels/base/error.hpp"
+#include "kernels/kernel_table.hpp"
 #include "launch/report.hpp"
 
 namespace annulus::launch {
@@ -25,6 +27,10 @@ using kernels::Direction;
 
 constexpr std::string_view first_words = "# A machine for `annulus plan` and `annulus study`.";
 constexpr double largest = 1e24;  ///< flop/s, bytes/s: no node has more
+
+bool is_backend(std::string_view name) {
+  return name == "auto" || name == "simd" || std::ranges::find(kernels::kernel_tables(), name, &kernels::KernelTable::name) != kernels::kernel_tables().end();
+}
 
 /// One table of the file.
 class Section {
@@ -42,15 +48,22 @@ class Section {
     if (!value) refuse(key, "is no text", node(key).source());
     return *value;
   }
-  std::int64_t count(std::string_view key) const {
+  /// Any that is known, whether this build has it or not.
+  std::string backend() const {
+    const std::string name = text("backend");
+    if (!is_backend(name)) refuse("backend", fmt::format("'{}' is unknown", name), node("backend").source());
+    return name;
+  }
+  std::int64_t count(std::string_view key, std::int64_t most = std::numeric_limits<std::int64_t>::max()) const {
     const auto value = node(key).value<std::int64_t>();
     if (!value || *value < 1) refuse(key, "is no whole number above 0", node(key).source());
+    if (*value > most) refuse(key, fmt::format("is more than {}", most), node(key).source());
     return *value;
   }
-  double real(std::string_view key, double least = 0) const {
+  double real(std::string_view key, double least = 0, double most = largest) const {
     const auto value = node(key).value<double>();
-    if (!value || !std::isfinite(*value) || *value < least || *value > largest) {
-      refuse(key, fmt::format("is no number in [{:g}, {:g}]", least, largest), node(key).source());
+    if (!value || !std::isfinite(*value) || *value < least || *value > most) {
+      refuse(key, fmt::format("is no number in [{:g}, {:g}]", least, most), node(key).source());
     }
     return *value;
   }
@@ -105,7 +118,7 @@ std::optional<LinkSpeed> link_from(const Section& link) {
   if (!link.has("latency_seconds") && !link.has("bytes_per_second") && !link.has("busy_share")) return std::nullopt;
   return LinkSpeed{.latency_seconds = link.real("latency_seconds"),
           .bytes_per_second = link.rate("bytes_per_second"),
-          .busy_share = link.real_or("busy_share", 0)};
+          .busy_share = link.has("busy_share") ? link.real("busy_share", 0, 1) : 0};
 }
 
 const toml::table& table_in(const std::string& path, const toml::table& file, std::string_view key) {
@@ -121,10 +134,10 @@ Machine machine_from(const std::string& path, const toml::table& file) {
   Machine machine;
   machine.name = top.text("name");
   machine.source = top.text("source");
-  machine.backend = top.text("backend");
+  machine.backend = top.backend();
   const Section node(path, "node", table_in(path, file, "node"),
                      {"cores", "memory_bytes", "latency_seconds", "bytes_per_second", "busy_share"});
-  machine.cores_per_node = static_cast<int>(std::min<std::int64_t>(node.count("cores"), 1 << 20));
+  machine.cores_per_node = static_cast<int>(node.count("cores", 1 << 20));
   machine.memory_per_node = static_cast<std::uint64_t>(node.count("memory_bytes"));
   machine.node = link_from(node);
   if (file.contains("network")) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <sstream>
@@ -21,10 +22,10 @@ namespace {
 /// Powers of 1024 that a suffix stands for; -1 if it is none.
 int power_of(std::string_view suffix) {
   if (suffix.empty()) return 0;
-  if (suffix == "k" || suffix == "K") return 1;
-  if (suffix == "M") return 2;
-  if (suffix == "G") return 3;
-  return -1;
+  constexpr std::string_view suffixes = "kmgt";
+  if (suffix.size() > 1) return -1;
+  const std::size_t place = suffixes.find(static_cast<char>(std::tolower(static_cast<unsigned char>(suffix[0]))));
+  return place == std::string_view::npos ? -1 : static_cast<int>(place) + 1;
 }
 
 std::string range_text(std::int64_t min, std::int64_t max) {

@@ -157,4 +157,25 @@ std::string kv_table(std::span<const stack::Preset> models, std::int64_t seq_len
          table.text();
 }
 
+Json cost_tables_json(std::span<const std::int64_t> seq_lens, std::int64_t sliding_window, std::span<const stack::Preset> models) {
+  Json scores = Json::array();
+  Json windows = Json::array();
+  for (const std::int64_t seq_len : seq_lens) {
+    const ScoreCost cost = score_cost(seq_len);
+    scores.push_back({{"seq_len", seq_len}, {"square", cost.square}, {"causal", cost.causal}});
+    if (sliding_window == 0) continue;
+    const WindowCost window = window_cost(seq_len, sliding_window);
+    windows.push_back({{"seq_len", seq_len}, {"sliding_window", sliding_window}, {"causal", window.causal}, {"window", window.window}});
+  }
+  Json caches = Json::array();
+  for (const auto& [name, model] : models) {
+    for (const KvPolicy& policy : kv_policies()) {
+      if (!tells(policy, model)) continue;
+      const KvCost cost = kv_cost(model, policy, seq_lens.back());
+      caches.push_back({{"model", name}, {"cache", policy.name}, {"seq_len", seq_lens.back()}, {"bytes_per_token", cost.bytes_per_token}, {"bytes", cost.bytes}});
+    }
+  }
+  return {{"scores", scores}, {"windows", windows}, {"kv_caches", caches}};
+}
+
 }  // namespace annulus::launch

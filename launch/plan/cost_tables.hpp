@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "launch/report.hpp"
 #include "runtime/stack/presets.hpp"
 
 namespace annulus::launch {
@@ -74,5 +75,8 @@ std::string decimal_bytes_text(double bytes);
 std::string score_table(std::span<const std::int64_t> seq_lens);
 std::string window_table(std::span<const std::int64_t> seq_lens, std::int64_t sliding_window);
 std::string kv_table(std::span<const stack::Preset> models, std::int64_t seq_len);
+
+/// The same for programs; no windows where `sliding_window` is 0.
+Json cost_tables_json(std::span<const std::int64_t> seq_lens, std::int64_t sliding_window, std::span<const stack::Preset> models);
 
 }  // namespace annulus::launch

@@ -126,8 +126,8 @@ double pixels_per_position(std::int64_t seq_len, std::int64_t longest) {
   return longest > MaskGrid::finest ? pixels : std::floor(pixels);
 }
 
-int step_of(int rank, int owner, int ranks) {
-  const RingSchedule ring(rank, ranks);
+int step_of(int rank, int owner, int ranks, int group_size) {
+  const RingSchedule ring(rank, ranks, group_size);
   int step = 0;
   while (ring.owner_at(step) != owner) ++step;
   return step;
@@ -137,9 +137,10 @@ double tick_room(std::int64_t seq_len) { return text_width(std::to_string(seq_le
 
 class MaskPicture {
  public:
-  MaskPicture(const Mask& mask, LayoutSpec spec, int ranks)
+  MaskPicture(const Mask& mask, LayoutSpec spec, int ranks, const Meeting& meeting)
       : mask_(mask),
         spec_(spec),
+        meeting_(meeting),
         q_layout_(spec.kind, mask.seq_q(), ranks, spec.stripe),
         k_layout_(spec.kind, mask.seq_k(), ranks, spec.stripe),
         grid_(mask, q_layout_, k_layout_) {
@@ -275,7 +276,7 @@ class MaskPicture {
   }
 
   void steps() {
-    if (step_size() < smallest_font) return;
+    if (meeting_.direct || step_size() < smallest_font) return;
     const std::vector<std::int64_t> pairs = region_pairs();
     std::size_t region = 0;
     for (const OwnedRange& row : rows_.pieces) {
@@ -285,7 +286,7 @@ class MaskPicture {
 
   void step(const OwnedRange& row, const OwnedRange& column, std::string_view colour) {
     const TextStyle style{.size = step_size(), .anchor = Anchor::middle, .fill = colour, .haloed = true};
-    const std::string text = std::to_string(step_of(row.owner, column.owner, q_layout_.ranks()));
+    const std::string text = std::to_string(step_of(row.owner, column.owner, q_layout_.ranks(), meeting_.group_size));
     if (rows_.width(row) < 1.3 * style.size || columns_.width(column) < text_width(text, style.size)) return;
     svg_.text(columns_.middle(column), rows_.middle(row) + 0.35 * style.size, text, style);
   }
@@ -319,13 +320,19 @@ class MaskPicture {
     words(columns_.begin, bottom_, text, note_style);
   }
 
+  std::string meeting_note() const {
+    const int group = meeting_.group_size;
+    if (meeting_.direct) return "no ring: what a rank sees of others comes straight from its owners, or is held as a halo";
+    const std::string ring = group == 1 ? "flat ring" : group == q_layout_.ranks() ? "blocks read in place" : fmt::format("ring of groups of {} ranks, blocks read in place within each", group);
+    if (step_size() >= smallest_font) {
+      return ring + "; number: step at which the rank meets that block; grey: none of its pairs are visible";
+    }
+    return ring + "; shards are too small for step numbers" + (group == 1 ? ": a rank meets the block of the rank d places on at step d" : "");
+  }
+
   /// Below everything: how to read it.
   void notes() {
-    if (step_size() >= smallest_font) {
-      note("number: step of the ring at which the rank meets that block; grey: none of its pairs are visible");
-    } else {
-      note("shards are too small for step numbers: a rank meets the block of the rank d places on at step d");
-    }
+    note(meeting_note());
     if (grid_.is_exact()) return;
     const std::int64_t cell = grid_.largest_cell();
     note(fmt::format("cells of up to {0} x {0} positions; pale: some pairs are visible, full colour: all",
@@ -335,6 +342,7 @@ class MaskPicture {
 
   const Mask& mask_;
   LayoutSpec spec_;
+  Meeting meeting_;
   Layout q_layout_;
   Layout k_layout_;
   MaskGrid grid_;
@@ -347,8 +355,8 @@ class MaskPicture {
 
 }  // namespace
 
-std::string mask_picture(const Mask& mask, LayoutSpec layout, int ranks) {
-  return MaskPicture(mask, layout, ranks).file();
+std::string mask_picture(const Mask& mask, LayoutSpec layout, int ranks, const Meeting& meeting) {
+  return MaskPicture(mask, layout, ranks, meeting).file();
 }
 
 }  // namespace annulus::launch

@@ -9,11 +9,17 @@
 
 namespace annulus::launch {
 
+/// How ranks come to the blocks of others.
+struct Meeting {
+  int group_size = 1;   ///< ranks that read each other's blocks in place before blocks hop on; 1: the flat ring
+  bool direct = false;  ///< rows come straight from their owners, or are held as a halo: there are no steps
+};
+
 /// An SVG file below 1 MB, the same for the same arguments: queries from top to bottom, keys from left to right,
 /// visible pairs in the colour of the rank that owns the query, shards divided by lines, and where there is room the
-/// step of the flat ring at which the rank meets that block (grey: it has nothing to do there). Up to MaskGrid::finest
+/// step of the ring at which the rank meets that block (grey: it has nothing to do there). Up to MaskGrid::finest
 /// positions every pair is exact; beyond, a cell is a square of positions, pale if only some of its pairs are visible.
-/// Local; takes a step per query. Throws UsageError for ranks < 1 or a stripe < 1.
-std::string mask_picture(const Mask& mask, LayoutSpec layout, int ranks);
+/// Local; takes a step per query. `meeting.group_size` divides the ranks. Throws UsageError for ranks < 1 or a stripe < 1.
+std::string mask_picture(const Mask& mask, LayoutSpec layout, int ranks, const Meeting& meeting = {});
 
 }  // namespace annulus::launch

@@ -19,11 +19,31 @@
 #include "launch/run/text.hpp"
 #include "launch/table.hpp"
 #include "runtime/checkpoint/replaced_file.hpp"
+#include "runtime/engine/attention_plan.hpp"
 
 namespace annulus::launch {
 namespace {
 
 constexpr int most_ranks = 16384;
+
+/// Of the local layers; without any what models often take. 0: the model has windows that are not causal.
+std::int64_t quoted_window(const stack::ModelSpec& model) {
+  constexpr std::int64_t usual = 4096;
+  if (model.local_masks.empty() || !model.local_masks[0].window_size.is_set()) return usual;
+  const MaskSpec& mask = model.local_masks[0];
+  if (!mask.causal) return 0;
+  return mask.window_size.left < 0 ? usual : mask.window_size.left + 1;
+}
+
+/// Of the first layer.
+Meeting meeting_in(const PlanPoint& point) {
+  const forecast::Placement& placement = point.plan.placement;
+  const bool resident = point.model.kind(0) == stack::LayerKind::local && point.plan.local_halo == stack::LocalHalo::resident;
+  const AttentionPlan plan(point.model.layer(0).attention, point.plan.layout, {0, placement.ranks});
+  const ExchangeKind exchange = point.plan.exchange;
+  const int group = exchange == ExchangeKind::shared ? placement.ranks : exchange == ExchangeKind::nodes ? placement.ranks_of_node() : 1;
+  return {.group_size = group, .direct = resident || plan.halo()};
+}
 
 class Planner {
  public:
@@ -39,8 +59,9 @@ class Planner {
     if (budget(1) > 0) find_extremes();
     if (options_.compare) schemes_ = schemes_by_time(request(options_.seq_lens.back(), options_.ranks.back()), *machine_);
     if (!options_.mask_picture.empty()) draw_mask();
+    const std::string tables = options_.tables ? tables_text() : "";  // first: what is too large leaves no half of an output
     write_report(options_.request.scores.report, json());
-    if (options_.request.scores.report != "-") print();
+    if (options_.request.scores.report != "-") print(tables);
     return ExitCode::done;
   }
 
@@ -73,11 +94,16 @@ class Planner {
     const int parts = on_gpu ? machine_->cores_per_node : request(1, ranks).placement.ranks_of_node();
     return machine_->memory_per_node / static_cast<std::uint64_t>(parts);
   }
+  /// That read in place before blocks go on to the next node; 1 where rings are flat.
+  int ranks_of_node_ring() const {
+    return options_.request.scores.backend == "cuda" || ranks_per_node() == most_ranks ? 1 : ranks_per_node();
+  }
   void find_extremes();
   Json json() const;
-  void print() const;
+  void print(const std::string& tables) const;
   void print_facts() const;
-  void print_tables() const;
+  std::vector<stack::Preset> quoted_models() const;
+  std::string tables_text() const;
   void draw_mask() const;
 
   PlanOptions options_;
@@ -118,7 +144,8 @@ Json Planner::json() const {
           {"points", points},
           {"longest_context", longest_.empty() ? Json(nullptr) : longest},
           {"fewest_ranks", fewest_.empty() ? Json(nullptr) : fewest},
-          {"schemes", schemes_.empty() ? Json(nullptr) : schemes}};
+          {"schemes", schemes_.empty() ? Json(nullptr) : schemes},
+          {"tables", options_.tables ? cost_tables_json(options_.seq_lens, quoted_window(points_[0].model), quoted_models()) : Json(nullptr)}};
 }
 
 void Planner::print_facts() const {
@@ -129,35 +156,33 @@ void Planner::print_facts() const {
                                  {"directions", options_.request.scores.backward ? "forward and backward" : "forward"}}));
 }
 
-/// Of the local layers; without any what models often take.
-std::int64_t quoted_window(const stack::ModelSpec& model) {
-  constexpr std::int64_t usual = 4096;
-  if (model.local_masks.empty() || !model.local_masks[0].window_size.is_set()) return usual;
-  const std::int64_t left = model.local_masks[0].window_size.left;
-  return left < 0 ? usual : left + 1;
-}
-
-void Planner::print_tables() const {
+/// The planned one first.
+std::vector<stack::Preset> Planner::quoted_models() const {
   const stack::ModelSpec& model = points_[0].model;
   const std::string& preset = options_.request.model.preset;
   std::vector<stack::Preset> models{{preset.empty() ? std::string_view("this model") : std::string_view(preset), model}};
   for (const stack::Preset& other : stack::presets()) {
     if (other.name != models[0].name) models.push_back(other);
   }
-  const std::int64_t window = quoted_window(model);
-  fmt::print("\n{}\n{}\n{}", score_table(options_.seq_lens), window_table(options_.seq_lens, window),
-             kv_table(models, options_.seq_lens.back()));
+  return models;
+}
+
+std::string Planner::tables_text() const {
+  const std::int64_t window = quoted_window(points_[0].model);
+  return fmt::format("\n{}\n{}\n{}", score_table(options_.seq_lens),
+                     window > 0 ? window_table(options_.seq_lens, window) : "Pairs with a window: a table of causal ones only\n",
+                     kv_table(quoted_models(), options_.seq_lens.back()));
 }
 
 void Planner::draw_mask() const {
   const PlanPoint point = plan_point(request(options_.seq_lens.front(), options_.ranks.back()), nullptr);
   const AttentionSpec spec = point.model.layer(0).attention;
   ReplacedFile file(options_.mask_picture);
-  file.append(mask_picture(Mask(spec.mask, spec.seq_q, spec.seq_k), point.plan.layout, point.plan.placement.ranks));
+  file.append(mask_picture(Mask(spec.mask, spec.seq_q, spec.seq_k), point.plan.layout, point.plan.placement.ranks, meeting_in(point)));
   file.commit();
 }
 
-void Planner::print() const {
+void Planner::print(const std::string& tables) const {
   print_facts();
   fmt::print("{}", points_table(points_, [this](std::int64_t ranks) { return budget(ranks); }));
   if (machine_ && !std::ranges::all_of(points_, &PlanPoint::has_times)) {
@@ -173,10 +198,10 @@ void Planner::print() const {
   }
   if (!schemes_.empty()) fmt::print("\nSchemes, the quickest first:\n{}", schemes_table(schemes_));
   if (machine_) {
-    fmt::print("\nRows per rank from which a hop hides behind the step that computes meanwhile (global layers):\n{}",
-               thresholds_table(points_[0].model.attention, *machine_, threads()));
+    fmt::print("\nRows per rank from which a hop hides behind what is computed until the next one (global layers; shared: nothing hops):\n{}",
+               thresholds_table(points_[0].model.attention, *machine_, threads(), ranks_of_node_ring()));
   }
-  if (options_.tables) print_tables();
+  fmt::print("{}", tables);
   if (!options_.mask_picture.empty()) fmt::print("\nmask drawn: {}\n", options_.mask_picture);
 }
 

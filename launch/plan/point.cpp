@@ -16,7 +16,6 @@ using kernels::Direction;
 using stack::LayerKind;
 using stack::LocalHalo;
 
-constexpr std::int64_t most_context = std::int64_t{1} << 40;
 constexpr std::int64_t most_stripes = std::int64_t{1} << 22;  ///< pieces that a plan lists one by one
 
 /// Also of rows that do not run on this machine or that this build lacks: sizes do not ask for either.

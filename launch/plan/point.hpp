@@ -30,6 +30,9 @@ struct PointRequest {
   bool files = true;  ///< reads tokens, takes a digest: not in a study
 };
 
+/// Longer ones are not searched.
+inline constexpr std::int64_t most_context = std::int64_t{1} << 40;
+
 /// A model over that many tokens. Throws UsageError.
 stack::ModelSpec model_of(const PointRequest& request);
 

@@ -48,6 +48,11 @@ std::array<std::string, 8> time_cells(const PlanPoint& point) {
           bytes_text(totals.bytes_sent),            bytes_text(totals.most_bytes_per_link)};
 }
 
+std::string longest_text(std::int64_t seq_len) {
+  if (seq_len == 0) return "none";
+  return (seq_len >= most_context ? "more than " : "") + size_text(seq_len);
+}
+
 /// What keeps a scheme from the time of evenly shared work without waiting.
 std::string obstacle(const PlanPoint& point) {
   const forecast::StackTotals totals = point.totals();
@@ -82,7 +87,7 @@ std::string longest_table(const std::vector<Extreme>& longest) {
   Table table({"ranks", "longest context", "tokens of a rank", "run"});
   for (const Extreme& extreme : longest) {
     const bool timed = extreme.point && extreme.point->has_times();
-    table.add({std::to_string(extreme.ranks), extreme.seq_len > 0 ? size_text(extreme.seq_len) : "none",
+    table.add({std::to_string(extreme.ranks), longest_text(extreme.seq_len),
                extreme.seq_len > 0 ? std::to_string(extreme.seq_len / extreme.ranks) : "-",
                timed ? seconds_text(extreme.point->totals().seconds) : "-"});
   }
@@ -110,17 +115,19 @@ std::string schemes_table(const std::vector<PlanPoint>& schemes) {
   return table.text();
 }
 
-std::string thresholds_table(const AttentionSpec& spec, const forecast::Machine& machine, int threads) {
-  Table table({"direction", "link", "full mask", "causal zigzag"});
+std::string thresholds_table(const AttentionSpec& spec, const forecast::Machine& machine, int threads, int ranks_of_node) {
+  Table table({"direction", "ring", "link", "full mask", "causal zigzag"});
   for (const Direction direction : {Direction::forward, Direction::backward}) {
     const double rate = forecast::kernel_speed(machine, spec.dtype, spec.head_dim, direction).flops_per_second * threads;
-    for (const bool within : {true, false}) {
-      const std::optional<forecast::LinkSpeed>& link = within ? machine.node : machine.network;
-      if (!link) continue;
-      const double rows = forecast::hiding_rows(spec, direction, rate, *link);
-      table.add({std::string(word(direction)), within ? "within a node" : "between nodes", fmt::format("{:.0f}", rows),
-                 fmt::format("{:.0f}", 2 * rows)});
-    }
+    const auto add = [&](const std::string& ring, const std::string& link, double rows) {
+      table.add({std::string(word(direction)), ring, link, fmt::format("{:.0f}", rows), fmt::format("{:.0f}", 2 * rows)});
+    };
+    if (machine.node) add("flat", "within a node", forecast::hiding_rows(spec, direction, rate, *machine.node));
+    if (!machine.network) continue;
+    add("flat", "between nodes", forecast::hiding_rows_of_nodes(spec, direction, rate, machine, 1));
+    if (ranks_of_node == 1) continue;
+    add(fmt::format("nodes of {}", ranks_of_node), "between nodes",
+        forecast::hiding_rows_of_nodes(spec, direction, rate, machine, ranks_of_node));
   }
   return table.text();
 }

@@ -29,7 +29,7 @@ std::string fewest_table(const std::vector<Extreme>& fewest, std::int64_t most_r
 /// Quickest first, and why the others are slower.
 std::string schemes_table(const std::vector<PlanPoint>& schemes);
 /// Rows per rank from which hops hide behind compute.
-std::string thresholds_table(const AttentionSpec& spec, const forecast::Machine& machine, int threads);
+std::string thresholds_table(const AttentionSpec& spec, const forecast::Machine& machine, int threads, int ranks_of_node);
 /// As memory_plan: item by item.
 std::string items_table(const PlanPoint& point);
 

@@ -51,6 +51,13 @@ double agreement_seconds(const Placement& placement, const Machine& machine) {
   return 2 * rounds * link.latency_seconds * agreements_per_call;
 }
 
+/// Of each of so many ranks of a node that send to others at the same time: they share its ports.
+double rate_between_nodes(const Machine& machine, int senders) {
+  const double alone = link_speed(machine, true).bytes_per_second;
+  const double ports = machine.node_ports_bytes_per_second;
+  return ports > 0 ? std::min(alone, ports / senders) : alone;
+}
+
 /// A ring of whole blocks.
 class Ring {
  public:
@@ -132,12 +139,7 @@ class Ring {
   double transfer(int rank, double bytes) const {
     if (bytes == 0) return 0;
     const LinkSpeed& link = link_of(rank);
-    double rate = link.bytes_per_second;
-    if (leaves_node(rank) && machine_.node_ports_bytes_per_second > 0) {
-      const int senders = ring_.group_size;
-      rate = std::min(rate, machine_.node_ports_bytes_per_second / senders);
-    }
-    return link.latency_seconds + bytes / rate;
+    return link.latency_seconds + bytes / (leaves_node(rank) ? rate_between_nodes(machine_, ring_.group_size) : link.bytes_per_second);
   }
 
   /// That `rank` sends at the end of `hop`.
@@ -259,6 +261,11 @@ double hiding_rows(const AttentionSpec& spec, Direction direction, double flops_
   if (direction == Direction::forward) return element * flops_per_second / (2 * link.bytes_per_second * heads_per_kv);
   const auto gradient = static_cast<double>(size_of(kernels::gradient_dtype(spec.dtype)));
   return (element + gradient) * flops_per_second / (5 * link.bytes_per_second * heads_per_kv);
+}
+
+double hiding_rows_of_nodes(const AttentionSpec& spec, Direction direction, double flops_per_second, const Machine& machine,
+                            int ranks_of_node) {
+  return hiding_rows(spec, direction, flops_per_second, {.bytes_per_second = rate_between_nodes(machine, ranks_of_node)}) / ranks_of_node;
 }
 
 }  // namespace annulus::forecast

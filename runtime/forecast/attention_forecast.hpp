@@ -55,4 +55,9 @@ CallForecast forecast_local(const AttentionSpec& spec, const RowSet& computed, c
 /// kv head, s and sg bytes of an element of K, V and of their gradients).
 double hiding_rows(const AttentionSpec& spec, kernels::Direction direction, double flops_per_second, const LinkSpeed& link);
 
+/// The same of a ring over nodes whose ranks read each other's blocks in place: a hop has as many steps as a node has ranks
+/// to hide behind, and as many ranks as that share the node's ports. Throws InputError if the machine has no network.
+double hiding_rows_of_nodes(const AttentionSpec& spec, kernels::Direction direction, double flops_per_second, const Machine& machine,
+                            int ranks_of_node);
+
 }  // namespace annulus::forecast

@@ -86,6 +86,9 @@ TEST(MachineFile, RefusesWhatNoMachineHas) {
   expect_refusal("bytes_per_second = 1e10", "bytes_per_second = nan", "node.bytes_per_second is no number");
   expect_refusal("latency_seconds = 1e-6", "latency_seconds = -1", "node.latency_seconds is no number");
   expect_refusal("latency_seconds = 1e-6\n", "", "node.latency_seconds is missing");
+  expect_refusal("cores = 4", "cores = 99999999999", ":5: node.cores is more than");
+  expect_refusal("busy_share = 0.5", "busy_share = 2", "node.busy_share is no number in [0, 1]");
+  expect_refusal("backend = \"auto\"", "backend = \"abacus\"", "backend 'abacus' is unknown");
   expect_refusal("name = \"two nodes\"", "name = 2", ":1: name is no text");
   expect_refusal("[node]", "[nodes]", "nodes is unknown");
   expect_refusal("dtype = \"f32\"", "dtype = \"f64\"", "'f64' is unknown");

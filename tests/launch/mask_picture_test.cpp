@@ -232,6 +232,28 @@ TEST(MaskPicture, NumbersTheStepsOfTheRing) {
   EXPECT_NE(svg.find("rank 3: 16 queries, 520 pairs (25 %)"), std::string::npos);
 }
 
+/// Ranks 0, 1 and 2, 3 read each other's blocks in place before blocks hop on.
+TEST(MaskPicture, NumbersTheStepsOfARingOverNodes) {
+  const Mask mask({}, 64, 64);
+  const std::string svg = mask_picture(mask, {}, 4, {.group_size = 2});
+  std::smatch origin;
+  ASSERT_TRUE(std::regex_search(svg, origin, Regex(R"(translate\(([\d.]+) ([\d.]+)\) scale\(10 10\))")));
+  constexpr std::array<std::array<int, 4>, 4> steps{{{0, 1, 2, 3}, {1, 0, 3, 2}, {2, 3, 0, 1}, {3, 2, 1, 0}}};
+  int numbers = 0;
+  for (const Label& label : labels(svg)) {
+    if (!label.haloed || label.size != 16) continue;
+    ++numbers;
+    const auto rank = static_cast<std::size_t>((label.y - std::stod(origin[2])) / 160);
+    const auto owner = static_cast<std::size_t>((label.x - std::stod(origin[1])) / 160);
+    EXPECT_EQ(label.words, std::to_string(steps[rank][owner])) << rank << ", " << owner;
+  }
+  EXPECT_EQ(numbers, 16);
+  EXPECT_NE(svg.find("ring of groups of 2 ranks"), std::string::npos);
+  const std::string direct = mask_picture(mask, {}, 4, {.direct = true});
+  EXPECT_EQ(direct.find("class=\"haloed\""), std::string::npos) << "no ring, no steps";
+  EXPECT_NE(direct.find("straight from its owners"), std::string::npos);
+}
+
 struct Drawing {
   MaskSpec mask;
   std::int64_t seq_q;

@@ -127,9 +127,9 @@ TEST(Plan, GivesTheThresholdsOfAMachine) {
   const Outcome outcome = plan({"--seq-len", "64k", "--machine", ANNULUS_TEST_MACHINES "/h100-400gb.toml", "--dtype", "bf16",
                                 "--heads", "64", "--head-dim", "128"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  const std::size_t at = outcome.out.find("forward    between nodes");
+  const std::size_t at = outcome.out.find("forward    flat  between nodes");
   ASSERT_NE(at, std::string::npos) << outcome.out;
-  EXPECT_EQ(outcome.out.substr(at, outcome.out.find('\n', at) - at), "forward    between nodes      14400          28800");
+  EXPECT_EQ(outcome.out.substr(at, outcome.out.find('\n', at) - at), "forward    flat  between nodes      14400          28800");
 }
 
 TEST(Plan, PrintsWhatPeopleQuote) {

@@ -169,6 +169,23 @@ TEST(HidingRows, AreWhereAForecastBeginsToWait) {
   }
 }
 
+TEST(HidingRows, OfNodesAreWhereTheirForecastBeginsToWait) {
+  Machine slow = machine();
+  slow.network->bytes_per_second = 1e9;
+  for (const double ports : {0.0, 2.5e9}) {
+    slow.node_ports_bytes_per_second = ports;
+    const double rows = hiding_rows_of_nodes(shape(1, false), Direction::forward, 1e12, slow, 4);
+    const auto share = [&](double factor) {
+      const AttentionSpec spec = shape(16 * static_cast<std::int64_t>(factor * rows), false);
+      const CallForecast found = forecast(spec, LayoutKind::contiguous, {.ranks = 16, .ranks_per_node = 4}, ExchangeKind::nodes,
+                                          Direction::forward, slow);
+      return found.exposed_seconds / found.seconds;
+    };
+    EXPECT_LT(share(1.05), 0.005) << ports;
+    EXPECT_GT(share(0.8), 0.05) << ports;
+  }
+}
+
 TEST(ResolveExchange, TakesWhatNodesAllow) {
   const Placement one{.ranks = 4, .ranks_per_node = 8};
   const Placement even{.ranks = 8, .ranks_per_node = 4};
