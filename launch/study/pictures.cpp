@@ -16,6 +16,7 @@
 #include <iterator>
 #include <optional>
 
+#include "runtime/checkpoint/manifest.hpp"
 #include "runtime/checkpoint/replaced_file.hpp"
 
 namespace annulus::launch {
@@ -42,7 +43,7 @@ constexpr std::array known_pictures{
     Known{"lengths", "Ring against window layers",
           "Mean time of a global (ring) and a local (window) layer against the length, at "
           "the number of ranks with the most lengths (of several, the largest)."},
-    Known{"exposed", "Exposed communication", "The share of the time in which ranks waited for data."},
+    Known{"exposed", "Exposed communication", "The share of the time in which the rank that waited most did so for data of others."},
     Known{"memory", "Memory per rank", "Peak of the largest rank; bars reach down to the smallest."}};
 
 /// Beside the program as it is installed, or built: nothing here knows where that is.
@@ -120,6 +121,15 @@ std::vector<Picture> found_pictures(const std::string& folder) {
   return pictures;
 }
 
+std::string no_pictures() {
+  const std::string named = named_interpreter();
+  return fmt::format(
+      "No pictures: {}. Try apt-get install python3-matplotlib, or name an interpreter that has it in ANNULUS_PYTHON.",
+      named.empty() ? "no python3 with matplotlib was found"
+                    : fmt::format("ANNULUS_PYTHON names '{}', and that is no python3 with matplotlib",
+                                  checkpoint::printable_line(named)));
+}
+
 }  // namespace
 
 Drawing draw_study(const Study& study, const std::string& folder) {
@@ -128,10 +138,7 @@ Drawing draw_study(const Study& study, const std::string& folder) {
   points.append(to_json(study).dump(1) + "\n");
   points.commit();
   if (run_script(points.path(), folder)) return {found_pictures(folder), {}};
-  return {{},
-          "No pictures: no python3 with matplotlib was found. Try apt-get install python3-matplotlib, or name an "
-          "interpreter that "
-          "has it in ANNULUS_PYTHON."};
+  return {{}, no_pictures()};
 }
 
 }  // namespace annulus::launch

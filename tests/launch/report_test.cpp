@@ -1,5 +1,6 @@
 /// `annulus report` as a user meets it, with and without a Python that can draw.
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -217,6 +218,7 @@ TEST_F(ReportTest, WritesTablesWhereNothingCanDraw) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_NE(outcome.out.find("apt-get install python3-matplotlib"), std::string::npos) << outcome.out;
     EXPECT_NE(page().find("apt-get install python3-matplotlib"), std::string::npos);
+    EXPECT_NE(outcome.out.find(fmt::format("ANNULUS_PYTHON names '{}'", std::getenv("ANNULUS_PYTHON"))), std::string::npos) << outcome.out;
     EXPECT_NE(page().find("<td>1.00 s</td>"), std::string::npos) << page();
     EXPECT_EQ(page().find("<img"), std::string::npos);
     EXPECT_FALSE(fs::exists(pages_ + "/time.svg")) << "a picture of other numbers";
