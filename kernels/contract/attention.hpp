@@ -169,8 +169,10 @@ struct KernelTable {
   /// Packs k and v [batch, rows, kv_heads, head_dim] (dtype of `shape`) into the kernel's tile order.
   void (*pack)(const BlockShape& shape, Direction direction, const ConstTensorView& k, const ConstTensorView& v,
                std::byte* packed, Workers& workers);
-  /// Bytes that a pass allocates for packed queries and carries (worker scratch excluded: it is bounded), checked.
+  /// Bytes that a pass allocates for packed queries and carries, checked; scratch of its workers comes on top.
   std::uint64_t (*pass_bytes)(const Problem& problem, Direction direction);
+  /// Tiles that each worker of a pass holds, whatever the number of rows; null: none beyond a few rows.
+  std::uint64_t (*scratch_bytes)(const Problem& problem, Direction direction) = nullptr;
   /// Null for rows that compute in host memory; else bytes on the device for a pass in either direction over blocks of up
   /// to that shape, checked. Masks and plans come on top.
   std::uint64_t (*device_bytes)(const Problem& problem, const BlockShape& largest) = nullptr;

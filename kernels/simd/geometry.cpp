@@ -41,6 +41,21 @@ std::uint64_t pass_bytes(const Problem& problem, Direction direction, std::int64
   return checked_product({problem.batch, problem.heads, layout.padded_rows(), row_floats, 4});
 }
 
+std::uint64_t scratch_bytes(const Problem& problem, Direction direction, std::int64_t pair) {
+  const std::int64_t head_dim = problem.head_dim;
+  const std::int64_t width = padded_width(head_dim);
+  const bool widens = problem.dtype != DType::f32 && pair == 1;
+  const std::int64_t row_scores = group_rows * score_stride;
+  if (direction == Direction::forward) {  // scores; K and V
+    const std::int64_t keys = widens ? forward_tile_keys(head_dim) : 0;
+    return checked_product({row_scores + keys * (head_dim + width), 4});
+  }
+  // p, ds (twice with words of two), slope; K and V; K in rows, dK, dV
+  const std::int64_t keys = backward_tile_keys(head_dim);
+  const std::int64_t scores = row_scores * ((1 + pair) * query_tile_groups(head_dim) + (problem.softcap > 0 ? 1 : 0));
+  return checked_product({scores + keys * ((widens ? 2 * head_dim : 0) + 3 * width), 4});
+}
+
 RowArray gradient_rows(const BlockShape& shape) {
   const std::int64_t row_bytes = padded_width(shape.head_dim) * 4;
   return {static_cast<std::int64_t>(checked_product({shape.batch, shape.kv_heads})), row_bytes, row_bytes};

@@ -73,6 +73,8 @@ QueryLayout query_layout(const Problem& problem, std::int64_t pair);
 
 RowArray packed_rows(const BlockShape& shape, Direction direction, std::int64_t pair);
 std::uint64_t pass_bytes(const Problem& problem, Direction direction, std::int64_t pair);
+/// Of one worker. Blocks that are no tiles themselves (neither f32 nor words of two) are widened into scratch.
+std::uint64_t scratch_bytes(const Problem& problem, Direction direction, std::int64_t pair);
 RowArray gradient_rows(const BlockShape& shape);
 
 }  // namespace annulus::kernels::simd

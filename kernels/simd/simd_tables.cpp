@@ -29,6 +29,8 @@ struct Row {
                        Workers& workers) { simd::pack(shape, direction, pair_of(shape), k, v, packed, workers); },
             .pass_bytes = [](const Problem& problem,
                              Direction direction) { return simd::pass_bytes(problem, direction, pair_of(problem)); },
+            .scratch_bytes = [](const Problem& problem,
+                                Direction direction) { return simd::scratch_bytes(problem, direction, pair_of(problem)); },
             .forward = [](const Problem& problem, const ConstTensorView& q,
                           Resources resources) { return make_forward(tiles(problem.dtype), problem, q, resources); },
             .backward = [](const Problem& problem, const BackwardInputs& inputs,

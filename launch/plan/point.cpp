@@ -53,16 +53,22 @@ forecast::StackPlan resolved(const PointRequest& request, const stack::ModelSpec
   return plan;
 }
 
+/// Whose slots a rank has. Of a GPU all that a rank holds counts as the GPU's: those of messages. On one node nothing leaves
+/// the only group of `nodes`: those of `shared`.
+ExchangeKind slots_of(const forecast::StackPlan& plan) {
+  if (plan.exchange == ExchangeKind::device) return ExchangeKind::messages;
+  const bool one_group = plan.exchange == ExchangeKind::nodes && plan.placement.nodes() == 1;
+  return one_group ? ExchangeKind::shared : plan.exchange;
+}
+
 std::vector<stack::MemoryItem> memory_of(const PointRequest& request, const stack::ModelSpec& model,
                                          const forecast::StackPlan& plan, const kernels::KernelTable& table) {
-  // Of a GPU all that a rank holds counts as the GPU's: its slots are those of messages.
-  const ExchangeKind exchange = plan.exchange == ExchangeKind::device ? ExchangeKind::messages : plan.exchange;
   return stack::memory_plan(model,
                             {.layout = plan.layout,
                              .ranks = plan.placement.ranks,
                              .threads = plan.placement.threads,
                              .direction = request.scores.backward ? Direction::backward : Direction::forward,
-                             .exchange = exchange,
+                             .exchange = slots_of(plan),
                              .local_halo = plan.local_halo,
                              .verify_rows = request.verify_rows,
                              .file_windows = request.files},

@@ -77,7 +77,8 @@ Plan make_plan(const RunOptions& options, const RunInput* input, const Documents
                 .exchange = options.attention.exchange,
                 .local_halo = options.local_halo,
                 .verify_rows = options.verify_rows,
-                .tensor_files = !options.output.empty() || (input != nullptr && input->width())};
+                .tensor_files = !options.output.empty() || (input != nullptr && input->width()),
+                .tokens = input == nullptr || !input->width()};
   if (options.local_halo != stack::LocalHalo::automatic && !plan.model.has(stack::LayerKind::local)) {
     throw UsageError(fmt::format("--local-halo {} without local layers (nothing would read a halo); try a window, or auto",
                                  stack::name(options.local_halo)));

@@ -104,6 +104,13 @@ void AttentionPlan::plan_direct() {
   global_ = global_plan(mask_, q_layout_, k_layout_, ring_.rank, *chosen);
 }
 
+std::uint64_t AttentionPlan::list_bytes() const {
+  std::uint64_t bytes = queries_.list_bytes() + global_.visits.list_bytes() + global_.at_home.list_bytes();
+  if (halo_) bytes += halo_->list_bytes();
+  for (const HaloPlan& round : rounds_) bytes += round.list_bytes();
+  return bytes;
+}
+
 kernels::BlockShape AttentionPlan::block_of(std::int64_t rows) const {
   return {.batch = spec_.batch,
           .rows = rows,
@@ -209,7 +216,7 @@ std::uint64_t attention_bytes(const AttentionSpec& spec, LayoutSpec layout, int 
   const std::uint64_t masks = checked_product(
       {problem.q_rows, spans_per_query(plan.mask(), plan.k_layout()), static_cast<std::int64_t>(sizeof(kernels::RowSpan))});
   const std::uint64_t positions = spec.alibi_slopes.empty() ? 0 : checked_product({problem.q_rows + block.rows, 8});
-  const std::uint64_t fixed = masks + positions + table.pass_bytes(problem, direction);
+  const std::uint64_t fixed = masks + positions + plan.list_bytes() + table.pass_bytes(problem, direction);
   if (plan.halo()) {
     return fixed + HaloAttention::bytes(spec, table, block.rows, plan.direct(), direction);
   }

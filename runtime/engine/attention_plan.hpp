@@ -70,6 +70,8 @@ class AttentionPlan {
   const GlobalPlan& global() const { return global_; }
   /// What travels in one call; nothing without a halo.
   const DirectRows& direct() const { return direct_; }
+  /// What the lists of rows above take: much where stripes are short.
+  std::uint64_t list_bytes() const;
   /// What goes around by `ring`, of as many ranks as this plan's; `most_threads`: of any of them.
   PassSizes sizes(const kernels::KernelTable& table, kernels::Direction direction, const RingSchedule& ring,
                   int most_threads) const;

@@ -116,9 +116,8 @@ BlockMask block_mask(const Mask& mask, const Layout& q_layout, int rank, const L
   BlockMask block;
   block.per_row = rows.spans_per_query();
   block.spans.reserve(checked_product({q_layout.rows(rank), block.per_row}));
-  for (const Piece& piece : q_layout.pieces(rank)) {
-    for (std::int64_t q = piece.pos; q < piece.pos + piece.rows; ++q) rows.append(q, block.spans);
-  }
+  const std::int64_t q_rows = q_layout.rows(rank);  // no list of pieces: stripes may be as many as rows
+  for (std::int64_t row = 0; row < q_rows; ++row) rows.append(q_layout.position(rank, row), block.spans);
   for (const kernels::RowSpan& span : block.spans) block.pairs += span.rows();
   return block;
 }

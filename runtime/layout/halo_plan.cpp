@@ -18,6 +18,14 @@ HaloPlan halo_plan(const Layout& layout, int rank, const std::function<RowSet(in
   return plan;
 }
 
+std::uint64_t HaloPlan::list_bytes() const {
+  std::uint64_t bytes = own.list_bytes() + halo.list_bytes();
+  for (const std::vector<HaloPart>* parts : {&arriving, &leaving}) {
+    for (const HaloPart& part : *parts) bytes += part.rows.list_bytes();
+  }
+  return bytes;
+}
+
 RowSet needed_rows(const Mask& mask, const RowSet& queries) {
   std::vector<PosRange> spans;
   for (const PosRange& range : queries.spans()) {

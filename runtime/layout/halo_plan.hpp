@@ -26,6 +26,7 @@ struct HaloPlan {
   std::vector<HaloPart> leaving;   ///< parts of `own` that others need, by ascending rank; no empty ones
 
   RowSet held() const { return unite(own, halo); }
+  std::uint64_t list_bytes() const;
 };
 
 /// `needed(r)`: all positions that rank r reads, its own or not. O(ranks) calls of it.

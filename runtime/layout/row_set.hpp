@@ -34,6 +34,8 @@ class RowSet {
   /// Runs of consecutive positions, ascending; neighbours do not touch.
   const std::vector<Piece>& pieces() const { return pieces_; }
   std::vector<PosRange> spans() const;
+  /// What the list takes: in a striped shard as many pieces as stripes.
+  std::uint64_t list_bytes() const { return pieces_.size() * sizeof(Piece); }
 
   /// Rows that hold positions below `pos`.
   std::int64_t rows_before(std::int64_t pos) const;

@@ -44,19 +44,20 @@ void load_columns(const float* tensor, std::int64_t first, std::int64_t count, s
 }
 }  // namespace
 
-LayerRows::LayerRows(const ModelSpec& model, Workers& workers)
+LayerRows::LayerRows(const ModelSpec& model, Workers& workers, std::int64_t most_rows)
     : model_(model),
       workers_(workers),
       global_rope_(model.rope, model.attention.head_dim),
       local_rope_(model.local_rope, model.attention.head_dim) {
+  const std::int64_t rows = std::min(block_rows, most_rows);
   for (int worker = 0; worker < workers.size(); ++worker) {
-    scratch_.push_back({Buffer<float>(block_rows * model.width()), Buffer<float>(block_rows * model.qkv_width()),
+    scratch_.push_back({Buffer<float>(rows * model.width()), Buffer<float>(rows * model.qkv_width()),
                         Buffer<float>(2 * global_rope_.half())});
   }
 }
 
-std::uint64_t LayerRows::scratch_bytes(const ModelSpec& model) {
-  return checked_product({block_rows, model.width() + model.qkv_width(), sizeof(float)});
+std::uint64_t LayerRows::scratch_bytes(const ModelSpec& model, std::int64_t most_rows) {
+  return checked_product({std::min(block_rows, most_rows), model.width() + model.qkv_width(), sizeof(float)});
 }
 
 void LayerRows::for_each_block(Block rows, const std::function<void(Block, Scratch&)>& body) {

@@ -37,7 +37,8 @@ class LayerRows {
  public:
   static constexpr std::int64_t block_rows = 256;
 
-  LayerRows(const ModelSpec& model, Workers& workers);
+  /// `most_rows`: (batch, row) pairs of any call.
+  LayerRows(const ModelSpec& model, Workers& workers, std::int64_t most_rows = block_rows);
 
   /// From here on projections go through `device`, which outlives this; norm and rotation stay on the processor.
   void project_on(DeviceProjection& device) { device_ = &device; }
@@ -55,8 +56,8 @@ class LayerRows {
   void before_attention_backward(LayerKind kind, const LayerWeights& weights, const std::byte* x_in,
                                  const QkvGradient& gradient, float* dx);
 
-  /// Bytes of one worker's scratch.
-  static std::uint64_t scratch_bytes(const ModelSpec& model);
+  /// Bytes of one worker's scratch for that many (batch, row) pairs.
+  static std::uint64_t scratch_bytes(const ModelSpec& model, std::int64_t most_rows);
 
  private:
   struct Scratch {

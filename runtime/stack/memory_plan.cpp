@@ -5,14 +5,16 @@
 #include <algorithm>
 
 #include "runtime/checkpoint/row_runs.hpp"
+#include "runtime/engine/attention_plan.hpp"
 #include "runtime/engine/local_attention.hpp"
 #include "runtime/stack/layer.hpp"
 #include "runtime/stack/verify.hpp"
 
 namespace annulus::stack {
 namespace {
-/// What points of studies took beyond their buffers, whatever their size: 0.2 to 0.8 MiB (Open MPI 4.1, glibc 2.36).
-constexpr std::uint64_t library_bytes = std::uint64_t{512} << 10;
+/// What points of studies took beyond their buffers: from nothing to 0.6 MiB up to 2k tokens, to 1.3 MiB at 8k (Open MPI 4.1,
+/// glibc 2.36). Little, for what is planned is not always touched: 512 KiB made the smallest points up to 19 % too high.
+constexpr std::uint64_t library_bytes = std::uint64_t{128} << 10;
 constexpr std::uint64_t window_bytes = std::uint64_t{12} << 20;  ///< two of the digest, one of reading tokens, rounded up
 
 std::uint64_t added(std::uint64_t a, std::uint64_t b) {
@@ -36,6 +38,15 @@ struct PerRow {
     return checked_product({rows, width, copies, sizeof(float)});
   }
 };
+
+/// Of all threads, in every pass that a variant of layers makes: tiles of both directions stay in its pool.
+std::uint64_t scratch_bytes(const LayerSpec& layer, const RunShape& run, const kernels::KernelTable& table) {
+  if (table.scratch_bytes == nullptr) return 0;
+  const kernels::Problem problem = make_problem(layer.attention, 0, {}, {});
+  std::uint64_t bytes = table.scratch_bytes(problem, kernels::Direction::forward);
+  if (run.direction == kernels::Direction::backward) bytes += table.scratch_bytes(problem, kernels::Direction::backward);
+  return checked_product({run.threads, static_cast<std::int64_t>(bytes)});
+}
 
 /// Of one variant of layers: what its attention keeps from call to call, a resident one on `held` rows.
 std::uint64_t ring_bytes(const LayerSpec& layer, const RunShape& run, std::int64_t held,
@@ -70,10 +81,15 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
   const std::int64_t held = most_held_rows(model, run.layout, run.ranks, run.local_halo);
   const auto rows = static_cast<std::int64_t>(checked_product({shape.batch, held}));
   const PerRow per_row{model, rows, backward ? model.layers : 1};
-  const auto scratch = static_cast<std::int64_t>(LayerRows::scratch_bytes(model));
+  const auto scratch = static_cast<std::int64_t>(LayerRows::scratch_bytes(model, rows));
+  const std::uint64_t list = layout.row_set(0).list_bytes();  // of the rows of the stack, and of those who verify
   std::uint64_t rings = 0;
+  std::uint64_t tiles = 0;
   const LayerVariants variants(model);
-  for (const LayerSpec& layer : variants.specs()) rings = added(rings, ring_bytes(layer, run, held, table));
+  for (const LayerSpec& layer : variants.specs()) {
+    rings = added(rings, ring_bytes(layer, run, held, table));
+    tiles = added(tiles, scratch_bytes(layer, run, table));
+  }
   std::vector<MemoryItem> plan{
       {"activations x", per_row.stored(model.width(), per_row.layers_kept + 1)},
       {"q, k, v", per_row.stored(model.qkv_width())},
@@ -82,10 +98,13 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
       {"rings: blocks, carries, masks", rings},
       {"weights of one layer (f32)", layer_weight_bytes(model)},
       {"row blocks of the threads", checked_product({scratch, run.threads})},
+      {"tiles of the threads", tiles},
+      {"lists of rows", list},
       {"windows of files and digest",
        (run.file_windows ? window_bytes : 0) + (run.tensor_files ? static_cast<std::uint64_t>(staging_bytes) : 0)},
       {"MPI and allocator, about", library_bytes},
   };
+  if (run.tokens) plan.push_back({"embeddings of tokens (f32)", checked_product({vocabulary, model.width(), sizeof(float)})});
   if (projects_on_gpu(table.name)) {
     plan.push_back({"rows on their way to the GPU's projections", DeviceProjection::host_bytes(DeviceProjection::sizes(model))});
   }
@@ -97,7 +116,7 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
   }
   const auto all_rows = static_cast<std::int64_t>(checked_product({shape.batch, shape.seq_q}));
   const std::int64_t samples = std::min(run.verify_rows, all_rows);
-  if (samples > 0) plan.push_back({"verification", Verifier::bytes(model, held, samples, run.threads)});
+  if (samples > 0) plan.push_back({"verification", added(list, Verifier::bytes(model, held, samples, run.threads))});
   return plan;
 }
 

@@ -27,6 +27,7 @@ struct RunShape {
   std::int64_t verify_rows = 0;
   bool tensor_files = false;  ///< reads or writes HDF5
   bool file_windows = true;   ///< reads tokens, takes a digest
+  bool tokens = true;         ///< x is made of tokens, by a table
 };
 
 /// Every buffer that grows with the input or the model, checked in 64 bits. Forward is O(shard); backward keeps x, out

@@ -64,7 +64,7 @@ Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const
       rows_(model_, layout, comm.rank(), comm.size(), local_halo_),
       rings_(make_rings(comm, layout, variants_, local_halo_, execution)),
       workers_(ring().threads()),
-      layer_rows_(model_, workers_) {
+      layer_rows_(model_, workers_, model_.attention.batch * rows_.most_rows()) {
   const int sharing = comm_.node().size();  // at most: the ranks of a node may have several GPUs
   together(comm_, [&] {
     prepare_projections(workers_.size());
