@@ -25,11 +25,10 @@ std::uint64_t added(std::uint64_t a, std::uint64_t b) {
   return static_cast<std::uint64_t>(sum);
 }
 
-/// Bytes per row of a shard, times rows.
+/// Bytes per row, times rows.
 struct PerRow {
   const ModelSpec& model;
-  std::int64_t rows;  ///< batch * rows of the largest shard
-  std::int64_t layers_kept;
+  std::int64_t rows;  ///< of all batches
 
   std::uint64_t stored(std::int64_t width, std::int64_t copies = 1) const {
     return checked_product({rows, width, copies, static_cast<std::int64_t>(size_of(model.attention.dtype))});
@@ -38,6 +37,25 @@ struct PerRow {
     return checked_product({rows, width, copies, sizeof(float)});
   }
 };
+
+/// Rows over all layers that are kept for backward: of x, and of out and lse.
+struct KeptRows {
+  std::int64_t x = 0;
+  std::int64_t out = 0;
+};
+/// x has the rows of the layer before it, then those of the layer that reads it. `held`: by layer, and the shard's behind the last.
+KeptRows kept_rows(const std::vector<std::int64_t>& held, std::int64_t batch) {
+  KeptRows kept;
+  std::uint64_t x = static_cast<std::uint64_t>(held.front());
+  std::uint64_t out = 0;
+  for (std::size_t layer = 0; layer + 1 < held.size(); ++layer) {
+    x = added(x, static_cast<std::uint64_t>(std::max(held[layer], held[layer + 1])));
+    out = added(out, static_cast<std::uint64_t>(held[layer]));
+  }
+  kept.x = static_cast<std::int64_t>(checked_product({batch, static_cast<std::int64_t>(x)}));
+  kept.out = static_cast<std::int64_t>(checked_product({batch, static_cast<std::int64_t>(out)}));
+  return kept;
+}
 
 /// Of all threads, in every pass that a variant of layers makes: tiles of both directions stay in its pool.
 std::uint64_t scratch_bytes(const LayerSpec& layer, const RunShape& run, const kernels::KernelTable& table) {
@@ -78,9 +96,11 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
   const AttentionSpec& shape = model.attention;
   const bool backward = run.direction == kernels::Direction::backward;
   const Layout layout(run.layout.kind, shape.seq_q, run.ranks, run.layout.stripe);
-  const std::int64_t held = most_held_rows(model, run.layout, run.ranks, run.local_halo);
+  const std::vector<std::int64_t> by_layer = held_rows_by_layer(model, run.layout, run.ranks, run.local_halo);
+  const std::int64_t held = std::ranges::max(by_layer);
   const auto rows = static_cast<std::int64_t>(checked_product({shape.batch, held}));
-  const PerRow per_row{model, rows, backward ? model.layers : 1};
+  const PerRow per_row{model, rows};
+  const KeptRows kept = backward ? kept_rows(by_layer, shape.batch) : KeptRows{static_cast<std::int64_t>(checked_product({rows, 2})), rows};
   const auto scratch = static_cast<std::int64_t>(LayerRows::scratch_bytes(model, rows));
   const std::uint64_t list = layout.row_set(0).list_bytes();  // of the rows of the stack, and of those who verify
   std::uint64_t rings = 0;
@@ -91,10 +111,10 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
     tiles = added(tiles, scratch_bytes(layer, run, table));
   }
   std::vector<MemoryItem> plan{
-      {"activations x", per_row.stored(model.width(), per_row.layers_kept + 1)},
+      {"activations x", PerRow{model, kept.x}.stored(model.width())},
       {"q, k, v", per_row.stored(model.qkv_width())},
-      {"attention out (f32)", per_row.f32(model.width(), per_row.layers_kept)},
-      {"attention lse (f32)", per_row.f32(shape.heads, per_row.layers_kept)},
+      {"attention out (f32)", PerRow{model, kept.out}.f32(model.width())},
+      {"attention lse (f32)", PerRow{model, kept.out}.f32(shape.heads)},
       {"rings: blocks, carries, masks", rings},
       {"weights of one layer (f32)", layer_weight_bytes(model)},
       {"row blocks of the threads", checked_product({scratch, run.threads})},
@@ -109,7 +129,7 @@ std::vector<MemoryItem> memory_plan(const ModelSpec& model, const RunShape& run,
     plan.push_back({"rows on their way to the GPU's projections", DeviceProjection::host_bytes(DeviceProjection::sizes(model))});
   }
   const std::int64_t halo = shape.batch * (held - layout.max_rows());  // staged to send and to receive
-  if (halo > 0 && halo_travels(model, backward)) plan.push_back({"halo of x, in and out", 2 * PerRow{model, halo, 1}.f32(model.width())});
+  if (halo > 0 && halo_travels(model, backward)) plan.push_back({"halo of x, in and out", 2 * PerRow{model, halo}.f32(model.width())});
   if (backward) {
     plan.push_back({"gradients of x and out (f32)", per_row.f32(model.width(), 2)});
     plan.push_back({"gradients of q, k, v (f32)", per_row.f32(model.qkv_width())});

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/stack/stack.hpp"
 
+#include <algorithm>
 #include <array>
 #include <type_traits>
 #include <utility>
@@ -77,14 +78,18 @@ Stack::Stack(const Communicator& comm, LayoutSpec layout, ModelSpec model, const
 void Stack::allocate() {
   const AttentionSpec& spec = model_.attention;
   const std::int64_t all_rows = spec.batch * rows_.most_rows();
+  const auto held = [&](std::int64_t layer) { return keeps_all() ? spec.batch * rows_.held(layer).rows() : all_rows; };
   const auto item = static_cast<std::int64_t>(size_of(spec.dtype));
   const auto bytes_of = [&](std::int64_t width) { return Buffer<std::byte>(all_rows * width * item); };
   const auto floats_of = [&](std::int64_t width) { return Buffer<float>(all_rows * width); };
   const std::int64_t kept = keeps_all() ? model_.layers : 1;
-  for (std::int64_t i = 0; i <= kept; ++i) x_.push_back(bytes_of(model_.width()));
+  for (std::int64_t i = 0; i <= kept; ++i) {  // x has the rows of the layer before it, then those of the layer that reads it
+    const std::int64_t most = std::max(held(i), held(std::max<std::int64_t>(i - 1, 0)));
+    x_.push_back(Buffer<std::byte>(most * model_.width() * item));
+  }
   for (std::int64_t i = 0; i < kept; ++i) {
-    out_.push_back(floats_of(model_.width()));
-    lse_.push_back(floats_of(spec.heads));
+    out_.push_back(Buffer<float>(held(i) * model_.width()));
+    lse_.push_back(Buffer<float>(held(i) * spec.heads));
   }
   qkv_ = {bytes_of(model_.width()), bytes_of(model_.kv_width()), bytes_of(model_.kv_width())};
   for (std::int64_t layer = 0; layer < model_.layers; ++layer) {

@@ -181,15 +181,22 @@ std::int64_t StackRows::most_rows() const {
   return most;
 }
 
-std::int64_t most_held_rows(const ModelSpec& model, LayoutSpec spec, int ranks, LocalHalo resolved) {
+std::vector<std::int64_t> held_rows_by_layer(const ModelSpec& model, LayoutSpec spec, int ranks, LocalHalo resolved) {
   const Layout layout(spec.kind, model.attention.seq_q, ranks, spec.stripe);
-  std::int64_t most = layout.max_rows();
-  if (resolved != LocalHalo::resident) return most;
+  std::vector<std::int64_t> held(static_cast<std::size_t>(model.layers + 1), layout.max_rows());
+  if (resolved != LocalHalo::resident) return held;
   const LocalRuns runs(model);
+  std::map<RunOfLayers, std::int64_t> most;
   for (const RunOfLayers& run : runs.all()) {
-    for (int rank = 0; rank < ranks; ++rank) most = std::max(most, runs.rows(run, layout.row_set(rank)).held.rows());
+    for (int rank = 0; rank < ranks; ++rank) most[run] = std::max(most[run], runs.rows(run, layout.row_set(rank)).held.rows());
   }
-  return most;
+  for (std::int64_t layer = 0; layer < model.layers; ++layer) {
+    const RunOfLayers run = runs.at(layer);
+    if (run.empty()) continue;
+    std::fill_n(held.begin() + layer, run.size(), most[run]);
+    layer += static_cast<std::int64_t>(run.size());
+  }
+  return held;
 }
 
 }  // namespace annulus::stack

@@ -66,7 +66,7 @@ class StackRows {
   std::vector<Place> places_;                                      ///< by layer, and one behind the last
 };
 
-/// Rows of x that the rank with most of them holds at a time.
-std::int64_t most_held_rows(const ModelSpec& model, LayoutSpec layout, int ranks, LocalHalo resolved);
+/// Rows of x that the rank with most of them holds, layer by layer, and one more: the shard behind the last.
+std::vector<std::int64_t> held_rows_by_layer(const ModelSpec& model, LayoutSpec layout, int ranks, LocalHalo resolved);
 
 }  // namespace annulus::stack
