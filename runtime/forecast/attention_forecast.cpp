@@ -126,7 +126,7 @@ class Ring {
   }
   /// What the transfers of a hop take from the cores that compute meanwhile.
   double stolen_seconds(int rank, int step) const {
-    if (!ring(rank).begins_hop(step) || ring_.groups() == 1) return 0;
+    if (!ring(rank).begins_hop(step) || ring_.groups() == 1 || link_of(rank).busy_share == 0) return 0;
     const int hop = ring(rank).hop_of(step);
     double seconds = hop + 1 < ring_.groups() ? transfer(rank, block_bytes(next(rank), hop)) : 0;
     if (backward() && hop > 0) seconds += transfer(rank, gradient_bytes(next(rank), hop - 1));

@@ -18,8 +18,9 @@ std::int64_t keys_end(const Mask& mask, const Layout& q_layout, int rank) {
   return rows == 0 ? 0 : mask.keys_end(q_layout.position(rank, rows - 1));
 }
 
-std::int64_t rows_seen(const Layout& k_layout, int owner, std::int64_t end, std::int64_t granule) {
-  return std::min(round_up(k_layout.rows_before(owner, end), granule), k_layout.rows(owner));
+/// Of a block of `rows`, if `before` of them hold keys that are seen.
+std::int64_t rows_seen(std::int64_t before, std::int64_t rows, std::int64_t granule) {
+  return std::min(round_up(before, granule), rows);
 }
 
 }  // namespace
@@ -37,14 +38,14 @@ TravelPlan travel_plan(const RingSchedule& ring, const std::function<std::int64_
 
 RowsStillSeen::RowsStillSeen(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
                              std::int64_t granule)
-    : k_layout_(k_layout), granule_(granule), groups_(ring.groups()), group_of_(static_cast<std::size_t>(ring.size), 0) {
+    : granule_(granule), groups_(ring.groups()), blocks_(static_cast<std::size_t>(ring.size)) {
   std::vector<std::int64_t> ends(static_cast<std::size_t>(groups_), 0);
   for (int group = 0; group < groups_; ++group) {
     for (int member = 0; member < ring.group_size; ++member) {
       const int rank = ring.rank_at(group, member);
       std::int64_t& end = ends[static_cast<std::size_t>(group)];
       end = std::max(end, keys_end(mask, q_layout, rank));
-      group_of_[static_cast<std::size_t>(rank)] = group;
+      blocks_[static_cast<std::size_t>(rank)] = {(group + 1) % groups_, k_layout.rows(rank), k_layout.row_counter(rank)};
     }
   }
   ends_.push_back(std::move(ends));
@@ -62,15 +63,16 @@ RowsStillSeen::RowsStillSeen(const RingSchedule& ring, const Mask& mask, const L
 std::int64_t RowsStillSeen::end_from(int group, int count) const {
   const int level = std::bit_width(static_cast<unsigned>(count)) - 1;
   const std::vector<std::int64_t>& ends = ends_[static_cast<std::size_t>(level)];
-  const int second = (group + count - (1 << level)) % groups_;
+  int second = group + count - (1 << level);
+  if (second >= groups_) second -= groups_;
   return std::max(ends[static_cast<std::size_t>(group)], ends[static_cast<std::size_t>(second)]);
 }
 
 /// A block visits groups downwards: with `hop` hops behind it, the last one to come is the one above its owner's.
 std::int64_t RowsStillSeen::operator()(int owner, int hop) const {
-  if (hop == 0) return k_layout_.rows(owner);
-  const int above = (group_of_[static_cast<std::size_t>(owner)] + 1) % groups_;
-  return rows_seen(k_layout_, owner, end_from(above, groups_ - hop), granule_);
+  const Block& block = blocks_[static_cast<std::size_t>(owner)];
+  if (hop == 0) return block.rows;
+  return rows_seen(block.rows_before.rows_before(end_from(block.group_above, groups_ - hop)), block.rows, granule_);
 }
 
 TravelPlan travel_plan(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
@@ -90,7 +92,8 @@ std::int64_t most_rows_left_behind(const Mask& mask, const Layout& q_layout, con
   std::int64_t most = 0;
   for (int owner = 0; owner < ranks; ++owner) {
     const std::int64_t end = owner == rank_of_first ? second : first;  // of the other ranks, whichever comes last
-    most = std::max(most, k_layout.rows(owner) - rows_seen(k_layout, owner, end, granule));
+    const std::int64_t rows = k_layout.rows(owner);
+    most = std::max(most, rows - rows_seen(k_layout.rows_before(owner, end), rows, granule));
   }
   return most;
 }

@@ -27,19 +27,24 @@ TravelPlan travel_plan(const RingSchedule& ring, const std::function<std::int64_
 /// Rows that some rank still sees, by owner and hop: `rows` of a travel plan. Answers in constant time.
 class RowsStillSeen {
  public:
-  /// `ring`: of any rank. The layouts outlive this. O(groups log groups) memory.
+  /// `ring`: of any rank. O(ranks + groups log groups) memory.
   RowsStillSeen(const RingSchedule& ring, const Mask& mask, const Layout& q_layout, const Layout& k_layout,
                 std::int64_t granule);
   /// Of the owner's block when `hop` begins: its first rows, a multiple of the granule or all.
   std::int64_t operator()(int owner, int hop) const;
 
  private:
+  struct Block {
+    int group_above;                ///< of its owner's
+    std::int64_t rows;
+    Layout::RowCounter rows_before;  ///< kept: finding a shard takes divisions, and a forecast asks O(ranks^2) times
+  };
+
   std::int64_t end_from(int group, int groups) const;
 
-  const Layout& k_layout_;
   std::int64_t granule_;
   int groups_;
-  std::vector<int> group_of_;                       ///< by rank
+  std::vector<Block> blocks_;                       ///< by owner
   std::vector<std::vector<std::int64_t>> ends_;     ///< [level][group]: of the keys that 2^level groups see, upwards
 };
 
