@@ -71,7 +71,8 @@ std::vector<stack::MemoryItem> memory_of(const PointRequest& request, const stac
                              .exchange = slots_of(plan),
                              .local_halo = plan.local_halo,
                              .verify_rows = request.verify_rows,
-                             .file_windows = request.files},
+                             .file_windows = request.files,
+                             .process = request.files},
                             table);
 }
 

@@ -27,6 +27,7 @@ struct RunShape {
   std::int64_t verify_rows = 0;
   bool tensor_files = false;  ///< reads or writes HDF5
   bool file_windows = true;   ///< reads tokens, takes a digest
+  bool process = true;        ///< is all that the process does: its libraries' first use counts
   bool tokens = true;         ///< x is made of tokens, by a table
 };
 
