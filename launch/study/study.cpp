@@ -165,8 +165,8 @@ ExitCode StudyRun::run() {
     } else {
       stop_if_asked(done, point);
       if (!has_room(point)) {
-        left_out_.push_back(fmt::format("{} ranks, {} tokens: it needs more memory than the node has",
-                                        point.request.placement.ranks, point.request.seq_len));
+        left_out_.push_back(fmt::format("{} ranks, {} tokens, {}: it needs more memory than the node has",
+                                        point.request.placement.ranks, point.request.seq_len, point.scheme));
         continue;
       }
       progress_.show(fmt::format("point {} of {}: {} ranks, {} tokens, {}", done + 1, sweep_.points.size(),
