@@ -29,7 +29,8 @@ constexpr std::string_view first_words = "# A machine for `annulus plan` and `an
 constexpr double largest = 1e24;  ///< flop/s, bytes/s: no node has more
 
 bool is_backend(std::string_view name) {
-  return name == "auto" || name == "simd" || std::ranges::find(kernels::kernel_tables(), name, &kernels::KernelTable::name) != kernels::kernel_tables().end();
+  const auto tables = kernels::kernel_tables();
+  return name == "auto" || name == "simd" || std::ranges::find(tables, name, &kernels::KernelTable::name) != tables.end();
 }
 
 /// One table of the file.

@@ -172,7 +172,11 @@ Json cost_tables_json(std::span<const std::int64_t> seq_lens, std::int64_t slidi
     for (const KvPolicy& policy : kv_policies()) {
       if (!tells(policy, model)) continue;
       const KvCost cost = kv_cost(model, policy, seq_lens.back());
-      caches.push_back({{"model", name}, {"cache", policy.name}, {"seq_len", seq_lens.back()}, {"bytes_per_token", cost.bytes_per_token}, {"bytes", cost.bytes}});
+      caches.push_back({{"model", name},
+                        {"cache", policy.name},
+                        {"seq_len", seq_lens.back()},
+                        {"bytes_per_token", cost.bytes_per_token},
+                        {"bytes", cost.bytes}});
     }
   }
   return {{"scores", scores}, {"windows", windows}, {"kv_caches", caches}};

@@ -323,11 +323,14 @@ class MaskPicture {
   std::string meeting_note() const {
     const int group = meeting_.group_size;
     if (meeting_.direct) return "no ring: what a rank sees of others comes straight from its owners, or is held as a halo";
-    const std::string ring = group == 1 ? "flat ring" : group == q_layout_.ranks() ? "blocks read in place" : fmt::format("ring of groups of {} ranks, blocks read in place within each", group);
+    std::string ring = fmt::format("ring of groups of {} ranks, blocks read in place within each", group);
+    if (group == q_layout_.ranks()) ring = group == 1 ? "one rank: nothing travels" : "blocks read in place";
+    if (group == 1 && q_layout_.ranks() > 1) ring = "flat ring";
     if (step_size() >= smallest_font) {
       return ring + "; number: step at which the rank meets that block; grey: none of its pairs are visible";
     }
-    return ring + "; shards are too small for step numbers" + (group == 1 ? ": a rank meets the block of the rank d places on at step d" : "");
+    const std::string rule = group == 1 ? ": a rank meets the block of the rank d places on at step d" : "";
+    return ring + "; shards are too small for step numbers" + rule;
   }
 
   /// Below everything: how to read it.

@@ -135,6 +135,8 @@ Json Planner::json() const {
   for (const Extreme& extreme : longest_) longest.push_back({{"ranks", extreme.ranks}, {"seq_len", extreme.seq_len}});
   Json fewest = Json::array();
   for (const Extreme& extreme : fewest_) fewest.push_back({{"seq_len", extreme.seq_len}, {"ranks", extreme.ranks}});
+  Json tables;
+  if (options_.tables) tables = cost_tables_json(options_.seq_lens, quoted_window(points_[0].model), quoted_models());
   Json schemes = Json::array();
   for (const PlanPoint& point : schemes_) schemes.push_back(point_to_json(point));
   return {{"command", "plan"},
@@ -145,7 +147,7 @@ Json Planner::json() const {
           {"longest_context", longest_.empty() ? Json(nullptr) : longest},
           {"fewest_ranks", fewest_.empty() ? Json(nullptr) : fewest},
           {"schemes", schemes_.empty() ? Json(nullptr) : schemes},
-          {"tables", options_.tables ? cost_tables_json(options_.seq_lens, quoted_window(points_[0].model), quoted_models()) : Json(nullptr)}};
+          {"tables", tables}};
 }
 
 void Planner::print_facts() const {
@@ -170,7 +172,8 @@ std::vector<stack::Preset> Planner::quoted_models() const {
 std::string Planner::tables_text() const {
   const std::int64_t window = quoted_window(points_[0].model);
   return fmt::format("\n{}\n{}\n{}", score_table(options_.seq_lens),
-                     window > 0 ? window_table(options_.seq_lens, window) : "Pairs with a window: a table of causal ones only\n",
+                     window > 0 ? window_table(options_.seq_lens, window)
+                                : "Pairs with a window: a table of causal ones only\n",
                      kv_table(quoted_models(), options_.seq_lens.back()));
 }
 

@@ -114,8 +114,9 @@ void StudyRun::stop_if_asked(std::size_t done, const StudyPoint& next) const {
   std::string why = "on request";
   std::string advice = "run the same study again to go on";
   if (asked == 0) {
-    why = fmt::format("for --time-limit (the next point, {} ranks and {} tokens, takes about {}; {} were left)", next.request.placement.ranks,
-                      next.request.seq_len, seconds_text(expected), seconds_text(std::max(0.0, limit - elapsed)));
+    why = fmt::format("for --time-limit (the next point, {} ranks and {} tokens, takes about {}; {} were left)",
+                      next.request.placement.ranks, next.request.seq_len, seconds_text(expected),
+                      seconds_text(std::max(0.0, limit - elapsed)));
     if (expected > limit) advice += fmt::format(", with a --time-limit above {}", seconds_text(expected));
   }
   throw Error(ExitCode::stopped, fmt::format("stopped {} with {} of {} points in '{}'; {}", why, done, sweep_.points.size(),
