@@ -177,8 +177,8 @@ StudyFile::StudyFile(std::string path, json header)
 void StudyFile::start(json header, std::size_t torn_bytes) {
   if (torn_bytes > 0) {
     if (ftruncate(descriptor_.get(), 0) != 0) refuse_write(errno);
-    content_.note = fmt::format("the first line of '{}' was torn ({} bytes: a study ended while it wrote); it is begun anew", path_,
-                                torn_bytes);
+    content_.note = fmt::format("the first line of '{}' was torn ({} bytes: a study ended while it wrote); it is begun anew",
+                                path_, torn_bytes);
   }
   write_line(header);
   sync_folder_of(path_);

@@ -43,6 +43,8 @@ class StudyFile {
   const nlohmann::json& header() const { return content_.header; }
   std::size_t size() const { return places_.size(); }
   bool has(const std::string& key) const { return places_.contains(key); }
+  /// All lines, earlier ones of a key, too.
+  const std::vector<nlohmann::json>& records() const { return content_.records; }
   /// Null if there is none; good until the next append().
   const nlohmann::json* find(const std::string& key) const;
 

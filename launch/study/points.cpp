@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "launch/memory.hpp"
+#include "launch/study/kept.hpp"
 #include "runtime/checkpoint/manifest.hpp"
 
 namespace annulus::launch {
@@ -256,7 +257,10 @@ void note_when(const Line& line, Study& study) {
 
 void note_machine(const Line& line, Study& study) {
   if (line.find("/how/predicted_from") == nullptr) return;
-  const std::string from = fmt::format("{} ({})", line.text_at("/how/predicted_from/machine"), line.text_at("/how/predicted_from/source"));
+  const bool has_hash = line.find("/how/predicted_from/hash") != nullptr;
+  const std::string from =
+      machine_label(line.text_at("/how/predicted_from/machine"), line.text_at("/how/predicted_from/source"),
+                    has_hash ? line.text_at("/how/predicted_from/hash") : "");
   if (std::ranges::find(study.predicted_from, from) == study.predicted_from.end()) study.predicted_from.push_back(from);
 }
 

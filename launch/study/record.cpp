@@ -7,13 +7,18 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <span>
+#include <utility>
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/stopwatch.hpp"
+#include "launch/machine_file.hpp"
 #include "launch/machine_name.hpp"
 #include "launch/memory.hpp"
 #include "launch/report.hpp"
 #include "launch/study/measure.hpp"
 #include "launch/study/search.hpp"
+#include "runtime/checkpoint/checksum.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -102,6 +107,12 @@ void add_longest(json& record, const Communicator& ranks, const StudyPoint& poin
   record["predicted"] = {{"longest_seq_len", longest.predicted}};
 }
 
+/// Of what a machine file says, whatever its comments and its place.
+std::string content_hash(const forecast::Machine& machine) {
+  const std::string text = machine_text(machine);
+  return checkpoint::hex(checkpoint::checksum_of(std::as_bytes(std::span(text))));
+}
+
 }  // namespace
 
 json study_header(const Communicator& world, const StudyOptions& options, const forecast::Placement& job) {
@@ -109,7 +120,7 @@ json study_header(const Communicator& world, const StudyOptions& options, const 
   const int nodes = job.nodes();
   return {{"study", name(options.kind)},
           {"machine",
-           {{"fingerprint", fmt::format("{}, {} x {} cores", cpu, nodes, node_cores())},
+           {{"fingerprint", fmt::format("{}, {} x ({})", cpu, nodes, node_text())},
             {"cpu", cpu},
             {"ranks", world.size()},
             {"nodes", nodes}}}};
@@ -118,7 +129,9 @@ json study_header(const Communicator& world, const StudyOptions& options, const 
 json study_how(const StudyOptions& options, const forecast::Machine& machine) {
   // what a study measures itself has another date every day
   const bool calibrated = options.machine.empty();
-  json how{{"predicted_from", {{"machine", machine.name}, {"source", calibrated ? "calibrated by the study" : machine.source}}}};
+  json from{{"machine", machine.name}, {"source", calibrated ? "calibrated by the study" : machine.source}};
+  if (!calibrated) from["hash"] = content_hash(machine);
+  json how{{"predicted_from", std::move(from)}};
   if (options.kind == StudyKind::capacity) return how;
   how["repeats"] = options.repeats;
   how["warmups"] = options.warmups;
@@ -129,11 +142,13 @@ json study_how(const StudyOptions& options, const forecast::Machine& machine) {
 json measured_record(const Communicator& ranks, const StudyPoint& point, const StudyOptions& options,
                      const forecast::Machine& machine) {
   json record{{"key", point.key}, {"point", point.point}, {"scheme", point.scheme}};
+  const Stopwatch watch;
   if (options.kind == StudyKind::capacity) {
     add_longest(record, ranks, point, options);
   } else {
     add_times(record, ranks, point, options, machine);
   }
+  record["took_seconds"] = watch.seconds();
   record["how"] = study_how(options, machine);
   record["when"] = now_text();
   return record;

@@ -14,6 +14,7 @@
 #include "launch/progress.hpp"
 #include "launch/run/text.hpp"
 #include "launch/stop_request.hpp"
+#include "launch/study/kept.hpp"
 #include "launch/study/measure.hpp"
 #include "launch/study/pace.hpp"
 #include "launch/study/record.hpp"
@@ -45,6 +46,7 @@ class StudyRun {
     together(world, [&] { sweep_ = make_sweep(options, job_); });
     open_file();
     make_machine();
+    look_at_file();
   }
   ExitCode run();
 
@@ -52,10 +54,13 @@ class StudyRun {
   void open_file();
   void make_machine();
   bool is_filed(const StudyPoint& point) const;
-  void stop_if_asked(std::size_t done, const StudyPoint& next) const;
+  void look_at_file();
+  void stop_if_asked(std::size_t next) const;
+  std::string reason_to_stop(bool asked, std::size_t next) const;
+  bool try_to_measure(std::size_t next);
   void measure(const StudyPoint& point);
-  void append(nlohmann::json record);
-  void compare_with_filed(const StudyPoint& point);
+  void append(nlohmann::json record, const StudyPoint& point);
+  std::string advice(double expected, std::size_t next) const;
   void print_end() const;
   bool leads() const { return world_.rank() == 0; }
   bool has_room(const StudyPoint& point) const;
@@ -68,9 +73,9 @@ class StudyRun {
   std::optional<StudyFile> file_;  ///< on rank 0
   forecast::Machine machine_;
   Stopwatch elapsed_;
-  Pace pace_{options_, machine_};
+  Pace pace_{options_, machine_};  ///< on rank 0
+  std::size_t done_ = 0;
   std::vector<std::string> left_out_;  ///< points without room
-  std::size_t measured_otherwise_ = 0; ///< points on file that these options would have measured in another way
 };
 
 void StudyRun::open_file() {
@@ -98,29 +103,62 @@ void StudyRun::make_machine() {
   machine_ = calibrate_machine(world_, request);
 }
 
+/// Numbers that are there stay what they are: other repeats or another machine file are no reason to lose them, but one to say so.
+void StudyRun::look_at_file() {
+  together(world_, [&] {
+    if (!leads()) return;
+    fmt::print("{}", kept_text(*file_, sweep_.points, study_how(options_, machine_)));
+    if (options_.time_limit_seconds == 0) return;
+    for (const StudyPoint& point : sweep_.points) {
+      if (const nlohmann::json* record = file_->find(point.key)) pace_.note(point, *record);
+    }
+  });
+}
+
 bool StudyRun::is_filed(const StudyPoint& point) const {
   std::array<std::uint64_t, 1> filed{leads() && file_->has(point.key) ? 1U : 0U};
   world_.max(filed);
   return filed[0] == 1;
 }
 
-/// Collective.
-void StudyRun::stop_if_asked(std::size_t done, const StudyPoint& next) const {
+/// What to do about a point that does not fit into what is left. On rank 0.
+std::string StudyRun::advice(double expected, std::size_t next) const {
   const double limit = options_.time_limit_seconds;
-  std::array<double, 3> most{stop_asked() ? 1.0 : 0.0, limit > 0 ? elapsed_.seconds() : 0, limit > 0 ? pace_.expected(next) : 0};
-  world_.max(most);
-  const auto& [asked, elapsed, expected] = most;
-  if (asked == 0 && elapsed + expected <= limit) return;
-  std::string why = "on request";
-  std::string advice = "run the same study again to go on";
-  if (asked == 0) {
-    why = fmt::format("for --time-limit (the next point, {} ranks and {} tokens, takes about {}; {} were left)",
-                      next.request.placement.ranks, next.request.seq_len, seconds_text(expected),
-                      seconds_text(std::max(0.0, limit - elapsed)));
-    if (expected > limit) advice += fmt::format(", with a --time-limit above {}", seconds_text(expected));
+  if (expected <= limit) return "run the same study again to go on";
+  double shortest = expected;
+  for (std::size_t i = next + 1; i < sweep_.points.size(); ++i) {
+    if (!file_->has(sweep_.points[i].key)) shortest = std::min(shortest, pace_.expected(sweep_.points[i]));
   }
-  throw Error(ExitCode::stopped, fmt::format("stopped {} with {} of {} points in '{}'; {}", why, done, sweep_.points.size(),
-                                             options_.results, advice));
+  const std::string more = fmt::format("run the same study again to go on, with a --time-limit above {}", seconds_text(expected));
+  if (shortest <= limit) return more;
+  return fmt::format("none of the points left fits into {}: {}", seconds_text(limit), more);
+}
+
+/// Why the study is to end before that point; empty if it is not. On rank 0.
+std::string StudyRun::reason_to_stop(bool asked, std::size_t next) const {
+  const std::string state = fmt::format("with {} of {} points in '{}'", done_, sweep_.points.size(), options_.results);
+  if (asked) return fmt::format("stopped on request {}; run the same study again to go on", state);
+  const double limit = options_.time_limit_seconds;
+  if (limit == 0) return "";
+  const StudyPoint& point = sweep_.points[next];
+  const double expected = pace_.expected(point);
+  const double left = std::max(0.0, limit - elapsed_.seconds());
+  if (expected <= left && left > 0) return "";
+  return fmt::format("stopped for --time-limit (the next point, {} ranks and {} tokens, takes about {}; {} were left) {}; {}",
+                     point.request.placement.ranks, point.request.seq_len, seconds_text(expected), seconds_text(left), state,
+                     advice(expected, next));
+}
+
+/// Collective: throws on all ranks if the study is to end before that point.
+void StudyRun::stop_if_asked(std::size_t next) const {
+  std::array<std::uint64_t, 1> asked{stop_asked() ? 1U : 0U};
+  world_.max(asked);
+  std::string reason;
+  together(world_, [&] {
+    if (leads()) reason = reason_to_stop(asked[0] > 0, next);
+  });
+  world_.broadcast(reason, 0);
+  if (!reason.empty()) throw Error(ExitCode::stopped, reason);
 }
 
 /// The ranks that take part work, the others sleep; all learn how it went.
@@ -132,12 +170,14 @@ void StudyRun::measure(const StudyPoint& point) {
   if (takes_part) verdict = verdict_of([&] { record = measured_record(ranks, point, options_, machine_); });
   world_.barrier_asleep();
   agree(world_, verdict);
-  append(std::move(record));
+  append(std::move(record), point);
 }
 
-void StudyRun::append(nlohmann::json record) {
+void StudyRun::append(nlohmann::json record, const StudyPoint& point) {
   together(world_, [&] {
-    if (leads()) file_->append(std::move(record));
+    if (!leads()) return;
+    if (options_.time_limit_seconds > 0) pace_.note(point, record);
+    file_->append(std::move(record));
   });
 }
 
@@ -151,36 +191,27 @@ bool StudyRun::has_room(const StudyPoint& point) const {
   return needed && *needed <= room[0];
 }
 
-/// Numbers of a point that is there already stay what they are: other repeats are no reason to lose them, but one to say so.
-void StudyRun::compare_with_filed(const StudyPoint& point) {
-  if (!leads()) return;
-  const nlohmann::json wanted = study_how(options_, machine_);
-  if (file_->find(point.key)->value("how", wanted) != wanted) ++measured_otherwise_;
+/// False if the point is left out.
+bool StudyRun::try_to_measure(std::size_t next) {
+  const StudyPoint& point = sweep_.points[next];
+  const int ranks = point.request.placement.ranks;
+  if (!has_room(point)) {
+    left_out_.push_back(fmt::format("{} ranks, {} tokens, {}: it needs more memory than the node has", ranks, point.request.seq_len,
+                                    point.scheme));
+    return false;
+  }
+  stop_if_asked(next);
+  progress_.show(fmt::format("point {} of {}: {} ranks, {} tokens, {}", done_ + 1, sweep_.points.size(), ranks, point.request.seq_len,
+                             point.scheme));
+  measure(point);
+  return true;
 }
 
 ExitCode StudyRun::run() {
-  std::size_t done = 0;
-  for (const StudyPoint& point : sweep_.points) {
-    if (is_filed(point)) {
-      compare_with_filed(point);
-    } else {
-      stop_if_asked(done, point);
-      if (!has_room(point)) {
-        left_out_.push_back(fmt::format("{} ranks, {} tokens, {}: it needs more memory than the node has",
-                                        point.request.placement.ranks, point.request.seq_len, point.scheme));
-        continue;
-      }
-      progress_.show(fmt::format("point {} of {}: {} ranks, {} tokens, {}", done + 1, sweep_.points.size(),
-                                 point.request.placement.ranks, point.request.seq_len, point.scheme));
-      const Stopwatch watch;
-      measure(point);
-      std::array<double, 1> slowest{watch.seconds()};
-      world_.max(slowest);
-      if (options_.time_limit_seconds > 0) pace_.note(point, slowest[0]);
-    }
-    ++done;
+  for (std::size_t next = 0; next < sweep_.points.size(); ++next) {
+    if (is_filed(sweep_.points[next]) || try_to_measure(next)) ++done_;
   }
-  if (done == 0) throw ResourceError(fmt::format("no point of this study was measured ({}); try shorter contexts", left_out_.front()));
+  if (done_ == 0) throw ResourceError(fmt::format("no point of this study was measured ({}); try shorter contexts", left_out_.front()));
   print_end();
   return ExitCode::done;
 }
@@ -193,10 +224,6 @@ void StudyRun::print_end() const {
   for (const TitledTable& titled : study_tables(study)) fmt::print("\n{}\n{}\n\n{}", titled.title, titled.note, titled.table.text());
   for (const std::string& line : sweep_.skipped) fmt::print("\nleft out: {}", line);
   for (const std::string& line : left_out_) fmt::print("\nleft out: {}", line);
-  if (measured_otherwise_ > 0) {
-    fmt::print("\nkept as measured: {} points on file have other --repeats, --warmups, --verify or another --machine; another RESULTS "
-               "file measures them anew\n", measured_otherwise_);
-  }
   fmt::print("\npictures: annulus report {}\n", options_.results);
 }
 

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "tests/launch/example_machine.hpp"
 #include "tests/launch/refusal.hpp"
@@ -202,7 +204,9 @@ TEST_F(StudyTest, StopsInTimeAndGoesOn) {
   const std::string before = bytes();
   const Outcome hopeless = study(plainly, "strong", {"--seq-len", "256k", "--time-limit", "1s"});
   expect_refusal(hopeless, 7, "262144 tokens, takes about");
+  expect_refusal(hopeless, 7, "run the same study again to go on");
   EXPECT_NE(hopeless.err.find("with a --time-limit above"), std::string::npos) << "a point of minutes was not begun";
+  EXPECT_NE(hopeless.err.find("none of the points left fits into 1.00 s"), std::string::npos) << hopeless.err;
   EXPECT_EQ(bytes(), before);
   EXPECT_EQ(study(3, "strong", sweep).code, 0);
   EXPECT_EQ(records().size(), 6U);
@@ -214,9 +218,38 @@ TEST_F(StudyTest, SaysWhatItKeeps) {
   const Outcome same = study(plainly, "strong", {"--seq-len", "256,512"});
   EXPECT_EQ(same.out.find("kept as measured"), std::string::npos) << same.out;
   const Outcome other = study(plainly, "strong", {"--seq-len", "256,512", "--repeats", "3"});
-  EXPECT_NE(other.out.find("kept as measured: 2 points"), std::string::npos) << other.out;
+  EXPECT_NE(other.out.find("kept as measured: 2 points on file (--repeats 1, not 3)"), std::string::npos) << other.out;
+  EXPECT_EQ(other.out.find("kept as predicted"), std::string::npos) << other.out;
   EXPECT_EQ(bytes(), before);
-  EXPECT_EQ(records()[0].at("how").at("predicted_from").at("machine"), "two nodes");
+}
+
+TEST_F(StudyTest, SaysThatAnotherMachineFilePredictedWhatIsThere) {
+  ASSERT_EQ(study(plainly, "strong", {"--seq-len", "256,512"}).code, 0);
+  const json first = records()[0].at("how").at("predicted_from");
+  EXPECT_EQ(first.at("machine"), "two nodes");
+  write_machine(folder_, std::string(example_machine) + "# a comment changes nothing\n");
+  EXPECT_EQ(study(plainly, "strong", {"--seq-len", "256"}).out.find("kept as predicted"), std::string::npos);
+  write_machine(folder_, replaced(example_machine, "flops_per_second = 1e11", "flops_per_second = 2e11"));
+  const Outcome other = study(plainly, "strong", {"--seq-len", "1k"});
+  ASSERT_EQ(other.code, 0) << other.err;
+  EXPECT_NE(other.out.find("kept as predicted: 2 points on file, from machine two nodes (made up, content " +
+                           first.at("hash").get<std::string>() + "); new ones from two nodes"),
+            std::string::npos)
+      << other.out;
+  EXPECT_NE(records()[2].at("how").at("predicted_from").at("hash"), first.at("hash"));
+}
+
+TEST_F(StudyTest, NamesEveryPointItLeavesOutOnce) {
+  const Outcome outcome = study(plainly, "strong", {"--seq-len", "256,1000000M", "--layouts", "auto,contiguous", "--time-limit", "1h"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err << "what has no room is no matter of time";
+  std::multiset<std::string> left_out;
+  std::istringstream lines(outcome.out);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("left out")) left_out.insert(line);
+  }
+  EXPECT_EQ(left_out.size(), 2U) << outcome.out;
+  EXPECT_EQ(std::set<std::string>(left_out.begin(), left_out.end()).size(), 2U) << outcome.out;
+  EXPECT_EQ(records().size(), 2U) << "of layouts auto and contiguous";
 }
 
 TEST_F(StudyTest, BeginsATornHeaderAnew) {
@@ -291,6 +324,7 @@ TEST_F(StudyTest, RefusesWordsItDoesNotKnow) {
   expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--layout", "zigzag", "--layouts", "striped"}), 2, "--layout and --layouts");
   expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--dtypes", "f64"}), 2, "--dtype f64 is not for study");
   expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--report", "x.json"}), 2, "report");
+  EXPECT_EQ(run_program(plainly, {"study", "--help"}).out.find("--report"), std::string::npos) << "it is not offered either";
   expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--patterns", "G,LG"}), 2, "LG");
   expect_refusal(study(plainly, "capacity", {"--memory", "1G", "--repeats", "2"}), 2, "--repeats with study capacity");
   EXPECT_EQ(folder_.names(), std::set<std::string>{"machine.toml"}) << "nothing was begun";
