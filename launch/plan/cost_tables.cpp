@@ -60,6 +60,12 @@ bool tells(const KvPolicy& policy, const stack::ModelSpec& model) {
   return !policy.windows || model.has(stack::LayerKind::local);
 }
 
+std::string band_text(const Band& band) {
+  const auto side = [](std::int64_t size) { return size < 0 ? std::string("all") : count_text(size); };
+  if (band.causal && band.size.left >= 0) return fmt::format("{} tokens, itself included", count_text(band.size.left + 1));
+  return fmt::format("{} tokens before and {} behind", side(band.size.left), band.causal ? "none" : side(band.size.right));
+}
+
 std::string heads_text(const stack::ModelSpec& model) {
   return fmt::format("{}:{}", model.attention.heads, model.attention.kv_heads);
 }
@@ -71,13 +77,25 @@ ScoreCost score_cost(std::int64_t seq_len) {
   return {.seq_len = seq_len, .square = pairs({}, seq_len), .causal = pairs({.causal = true}, seq_len)};
 }
 
-WindowCost window_cost(std::int64_t seq_len, std::int64_t sliding_window) {
+std::int64_t Band::tokens(std::int64_t seq_len) const {
+  const auto reach = [&](std::int64_t side) { return side < 0 ? seq_len - 1 : side; };
+  const std::int64_t left = reach(size.left);
+  const std::int64_t right = causal ? 0 : reach(size.right);
+  return static_cast<std::int64_t>(
+      checked_sum({static_cast<std::uint64_t>(left), static_cast<std::uint64_t>(right), std::uint64_t{1}}));
+}
+
+Band sliding(std::int64_t tokens) {
+  check_at_least("a window of", tokens, 1);
+  return {.size = {tokens - 1, 0}};
+}
+
+WindowCost window_cost(std::int64_t seq_len, const Band& band) {
   check_at_least("a length of", seq_len, 1);
-  check_at_least("a window of", sliding_window, 1);
   return {.seq_len = seq_len,
-          .sliding_window = sliding_window,
-          .causal = pairs({.causal = true}, seq_len),
-          .window = pairs({.causal = true, .window_size = {sliding_window - 1, 0}}, seq_len)};
+          .tokens = band.tokens(seq_len),
+          .all = pairs({.causal = band.causal}, seq_len),
+          .window = pairs({.causal = band.causal, .window_size = band.size}, seq_len)};
 }
 
 const std::array<KvPolicy, 5>& kv_policies() {
@@ -125,16 +143,14 @@ std::string score_table(std::span<const std::int64_t> seq_lens) {
   return "Scores per head and layer, if they were stored (never stored here: tiles only)\n" + table.text();
 }
 
-std::string window_table(std::span<const std::int64_t> seq_lens, std::int64_t sliding_window) {
-  Table table({"tokens", "causal pairs", "in the window", "fewer by", "n/W"});
+std::string window_table(std::span<const std::int64_t> seq_lens, const Band& band) {
+  Table table({"tokens", band.causal ? "causal pairs" : "pairs", "in the window", "fewer by", "n/W"});
   for (const std::int64_t seq_len : seq_lens) {
-    const WindowCost cost = window_cost(seq_len, sliding_window);
-    table.add({count_text(seq_len), count_text(cost.causal), count_text(cost.window),
+    const WindowCost cost = window_cost(seq_len, band);
+    table.add({count_text(seq_len), count_text(cost.all), count_text(cost.window),
                fmt::format("{:.2f}x", cost.ratio()), fmt::format("{:.2f}x", cost.nominal_ratio())});
   }
-  return fmt::format("Pairs with a window of {} tokens, itself included; n/W sets the square against the band\n",
-                     count_text(sliding_window)) +
-         table.text();
+  return fmt::format("Pairs with a window of {}; n/W sets the square against the band\n", band_text(band)) + table.text();
 }
 
 std::string kv_table(std::span<const stack::Preset> models, std::int64_t seq_len) {
@@ -157,15 +173,18 @@ std::string kv_table(std::span<const stack::Preset> models, std::int64_t seq_len
          table.text();
 }
 
-Json cost_tables_json(std::span<const std::int64_t> seq_lens, std::int64_t sliding_window, std::span<const stack::Preset> models) {
+Json cost_tables_json(std::span<const std::int64_t> seq_lens, const Band& band, std::span<const stack::Preset> models) {
   Json scores = Json::array();
   Json windows = Json::array();
   for (const std::int64_t seq_len : seq_lens) {
     const ScoreCost cost = score_cost(seq_len);
     scores.push_back({{"seq_len", seq_len}, {"square", cost.square}, {"causal", cost.causal}});
-    if (sliding_window == 0) continue;
-    const WindowCost window = window_cost(seq_len, sliding_window);
-    windows.push_back({{"seq_len", seq_len}, {"sliding_window", sliding_window}, {"causal", window.causal}, {"window", window.window}});
+    const WindowCost window = window_cost(seq_len, band);
+    windows.push_back({{"seq_len", seq_len},
+                       {"causal", band.causal},
+                       {"window_size", {band.size.left, band.causal ? 0 : band.size.right}},
+                       {"pairs", window.all},
+                       {"window_pairs", window.window}});
   }
   Json caches = Json::array();
   for (const auto& [name, model] : models) {

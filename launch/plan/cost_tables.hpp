@@ -25,18 +25,29 @@ struct ScoreCost {
 /// Local. Throws UsageError for a negative length, ResourceError for one whose square does not fit 63 bits.
 ScoreCost score_cost(std::int64_t seq_len);
 
-/// Visible pairs of causal attention, and of those the ones at most sliding_window - 1 apart.
+/// What a query sees around itself.
+struct Band {
+  bool causal = true;
+  WindowSize size;  ///< right: of bands that are not causal
+
+  /// Of sequences of that length; a query itself included.
+  std::int64_t tokens(std::int64_t seq_len) const;
+};
+/// As models count it: a token and the ones before it. Throws UsageError unless tokens >= 1.
+Band sliding(std::int64_t tokens);
+
+/// Visible pairs without a window, and of those the ones within it.
 struct WindowCost {
   std::int64_t seq_len = 0;
-  std::int64_t sliding_window = 0;  ///< tokens that a query sees, itself included
-  std::int64_t causal = 0;
+  std::int64_t tokens = 0;  ///< that a query sees, itself included
+  std::int64_t all = 0;     ///< of causal bands the causal half
   std::int64_t window = 0;
-  double ratio() const { return static_cast<double>(causal) / static_cast<double>(window); }
-  /// What is quoted instead: the square against the nominal band, seq_len * sliding_window.
-  double nominal_ratio() const { return static_cast<double>(seq_len) / static_cast<double>(sliding_window); }
+  double ratio() const { return static_cast<double>(all) / static_cast<double>(window); }
+  /// What is quoted instead: the square against the nominal band, seq_len * tokens.
+  double nominal_ratio() const { return static_cast<double>(seq_len) / static_cast<double>(tokens); }
 };
-/// Local. Throws UsageError unless seq_len >= 1 and sliding_window >= 1, ResourceError as above.
-WindowCost window_cost(std::int64_t seq_len, std::int64_t sliding_window);
+/// Local. Throws UsageError unless seq_len >= 1, ResourceError as above.
+WindowCost window_cost(std::int64_t seq_len, const Band& band);
 
 /// How a cache stores an element of keys and values.
 enum class KvFormat : std::uint8_t {
@@ -73,10 +84,10 @@ std::string decimal_bytes_text(double bytes);
 
 /// Tables for people, a line per length, window or policy.
 std::string score_table(std::span<const std::int64_t> seq_lens);
-std::string window_table(std::span<const std::int64_t> seq_lens, std::int64_t sliding_window);
+std::string window_table(std::span<const std::int64_t> seq_lens, const Band& band);
 std::string kv_table(std::span<const stack::Preset> models, std::int64_t seq_len);
 
-/// The same for programs; no windows where `sliding_window` is 0.
-Json cost_tables_json(std::span<const std::int64_t> seq_lens, std::int64_t sliding_window, std::span<const stack::Preset> models);
+/// The same for programs.
+Json cost_tables_json(std::span<const std::int64_t> seq_lens, const Band& band, std::span<const stack::Preset> models);
 
 }  // namespace annulus::launch

@@ -14,7 +14,6 @@
 #include "launch/plan/mask_grid.hpp"
 #include "launch/svg.hpp"
 #include "launch/table.hpp"
-#include "runtime/layout/ring_schedule.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -124,13 +123,6 @@ double pixels_per_position(std::int64_t seq_len, std::int64_t longest) {
   };
   const double pixels = std::min(widest_cell, std::max(share(longest_side, longest), share(shortest_side, seq_len)));
   return longest > MaskGrid::finest ? pixels : std::floor(pixels);
-}
-
-int step_of(int rank, int owner, int ranks, int group_size) {
-  const RingSchedule ring(rank, ranks, group_size);
-  int step = 0;
-  while (ring.owner_at(step) != owner) ++step;
-  return step;
 }
 
 double tick_room(std::int64_t seq_len) { return text_width(std::to_string(seq_len), tick_size) + 8; }
@@ -276,7 +268,7 @@ class MaskPicture {
   }
 
   void steps() {
-    if (meeting_.direct || step_size() < smallest_font) return;
+    if (!has_steps()) return;
     const std::vector<std::int64_t> pairs = region_pairs();
     std::size_t region = 0;
     for (const OwnedRange& row : rows_.pieces) {
@@ -320,17 +312,15 @@ class MaskPicture {
     words(columns_.begin, bottom_, text, note_style);
   }
 
+  bool has_steps() const { return q_layout_.ranks() > 1 && meeting_.route == Route::ring && step_size() >= smallest_font; }
+
   std::string meeting_note() const {
-    const int group = meeting_.group_size;
-    if (meeting_.direct) return "no ring: what a rank sees of others comes straight from its owners, or is held as a halo";
-    std::string ring = fmt::format("ring of groups of {} ranks, blocks read in place within each", group);
-    if (group == q_layout_.ranks()) ring = group == 1 ? "one rank: nothing travels" : "blocks read in place";
-    if (group == 1 && q_layout_.ranks() > 1) ring = "flat ring";
-    if (step_size() >= smallest_font) {
-      return ring + "; number: step at which the rank meets that block; grey: none of its pairs are visible";
-    }
-    const std::string rule = group == 1 ? ": a rank meets the block of the rank d places on at step d" : "";
-    return ring + "; shards are too small for step numbers" + rule;
+    const int ranks = q_layout_.ranks();
+    const std::string how = describe(meeting_, ranks);
+    if (ranks == 1 || meeting_.route != Route::ring) return how;
+    if (has_steps()) return how + "; number: step at which the rank meets that block; grey: none of its pairs are visible";
+    const bool flat = meeting_.group_size == 1;
+    return how + "; shards are too small for step numbers" + (flat ? ": a rank meets the block of the rank d places on at step d" : "");
   }
 
   /// Below everything: how to read it.

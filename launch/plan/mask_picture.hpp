@@ -4,16 +4,11 @@
 
 #include <string>
 
+#include "launch/plan/meeting.hpp"
 #include "runtime/engine/ring_attention.hpp"
 #include "runtime/layout/mask.hpp"
 
 namespace annulus::launch {
-
-/// How ranks come to the blocks of others.
-struct Meeting {
-  int group_size = 1;   ///< ranks that read each other's blocks in place before blocks hop on; 1: the flat ring
-  bool direct = false;  ///< rows come straight from their owners, or are held as a halo: there are no steps
-};
 
 /// An SVG file below 1 MB, the same for the same arguments: queries from top to bottom, keys from left to right,
 /// visible pairs in the colour of the rank that owns the query, shards divided by lines, and where there is room the

@@ -26,13 +26,10 @@ namespace {
 
 constexpr int most_ranks = 16384;
 
-/// Of the local layers; without any what models often take. 0: the model has windows that are not causal.
-std::int64_t quoted_window(const stack::ModelSpec& model) {
-  constexpr std::int64_t usual = 4096;
-  if (model.local_masks.empty() || !model.local_masks[0].window_size.is_set()) return usual;
-  const MaskSpec& mask = model.local_masks[0];
-  if (!mask.causal) return 0;
-  return mask.window_size.left < 0 ? usual : mask.window_size.left + 1;
+/// Of the first local layer; without a window what models often take.
+Band quoted_window(const stack::ModelSpec& model) {
+  if (model.local_masks.empty() || !model.local_masks[0].window_size.is_set()) return sliding(4096);
+  return {model.local_masks[0].causal, model.local_masks[0].window_size};
 }
 
 /// Of the first layer.
@@ -42,7 +39,7 @@ Meeting meeting_in(const PlanPoint& point) {
   const AttentionPlan plan(point.model.layer(0).attention, point.plan.layout, {0, placement.ranks});
   const ExchangeKind exchange = point.plan.exchange;
   const int group = exchange == ExchangeKind::shared ? placement.ranks : exchange == ExchangeKind::nodes ? placement.ranks_of_node() : 1;
-  return {.group_size = group, .direct = resident || plan.halo()};
+  return {.exchange = exchange, .group_size = group, .route = resident ? Route::halo : plan.halo() ? Route::direct : Route::ring};
 }
 
 class Planner {
@@ -116,7 +113,9 @@ class Planner {
 
 void Planner::find_extremes() {
   for (const std::int64_t ranks : options_.ranks) {
-    Extreme extreme{.seq_len = longest_context(request(1, ranks), budget(ranks)), .ranks = static_cast<int>(ranks), .point = {}};
+    const PointRequest any = request(1, ranks);
+    Extreme extreme{.seq_len = longest_context(any, budget(ranks)), .ranks = static_cast<int>(ranks), .point = {}};
+    extreme.goes_on = extreme.seq_len >= most_context(any.scheme);
     if (extreme.seq_len > 0) extreme.point = point(extreme.seq_len, ranks);
     longest_.push_back(std::move(extreme));
   }
@@ -132,11 +131,11 @@ Json Planner::json() const {
   Json points = Json::array();
   for (const PlanPoint& point : points_) points.push_back(point_to_json(point));
   Json longest = Json::array();
-  for (const Extreme& extreme : longest_) longest.push_back({{"ranks", extreme.ranks}, {"seq_len", extreme.seq_len}});
+  for (const Extreme& extreme : longest_) {
+    longest.push_back({{"ranks", extreme.ranks}, {"seq_len", extreme.seq_len}, {"goes_on", extreme.goes_on}});
+  }
   Json fewest = Json::array();
   for (const Extreme& extreme : fewest_) fewest.push_back({{"seq_len", extreme.seq_len}, {"ranks", extreme.ranks}});
-  Json tables;
-  if (options_.tables) tables = cost_tables_json(options_.seq_lens, quoted_window(points_[0].model), quoted_models());
   Json schemes = Json::array();
   for (const PlanPoint& point : schemes_) schemes.push_back(point_to_json(point));
   return {{"command", "plan"},
@@ -147,7 +146,9 @@ Json Planner::json() const {
           {"longest_context", longest_.empty() ? Json(nullptr) : longest},
           {"fewest_ranks", fewest_.empty() ? Json(nullptr) : fewest},
           {"schemes", schemes_.empty() ? Json(nullptr) : schemes},
-          {"tables", tables}};
+          {"tables", options_.tables
+                         ? cost_tables_json(options_.seq_lens, quoted_window(points_[0].model), quoted_models())
+                         : Json(nullptr)}};
 }
 
 void Planner::print_facts() const {
@@ -170,10 +171,8 @@ std::vector<stack::Preset> Planner::quoted_models() const {
 }
 
 std::string Planner::tables_text() const {
-  const std::int64_t window = quoted_window(points_[0].model);
   return fmt::format("\n{}\n{}\n{}", score_table(options_.seq_lens),
-                     window > 0 ? window_table(options_.seq_lens, window)
-                                : "Pairs with a window: a table of causal ones only\n",
+                     window_table(options_.seq_lens, quoted_window(points_[0].model)),
                      kv_table(quoted_models(), options_.seq_lens.back()));
 }
 

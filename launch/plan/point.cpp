@@ -114,14 +114,17 @@ std::optional<std::uint64_t> bytes_of(const PointRequest& request) {
   }
 }
 
+std::int64_t most_context(const Scheme& scheme) {
+  return scheme.layout == LayoutKind::striped ? most_stripes : std::int64_t{1} << 40;
+}
+
 std::int64_t longest_context(PointRequest request, std::uint64_t budget, std::int64_t step) {
   const auto fits = [&](std::int64_t steps) {
     request.seq_len = steps * step;
     const std::optional<std::uint64_t> bytes = bytes_of(request);
     return bytes && *bytes <= budget;
   };
-  const bool striped = request.scheme.layout == LayoutKind::striped;
-  const std::int64_t limit = (striped ? most_stripes : most_context) / step;
+  const std::int64_t limit = most_context(request.scheme) / step;
   std::int64_t fitting = 0;
   std::int64_t beyond = 1;
   for (; beyond <= limit && fits(beyond); beyond *= 2) fitting = beyond;

@@ -30,8 +30,8 @@ struct PointRequest {
   bool files = true;  ///< reads tokens, takes a digest: not in a study
 };
 
-/// Longer ones are not searched.
-inline constexpr std::int64_t most_context = std::int64_t{1} << 40;
+/// Longer contexts of that scheme are not searched.
+std::int64_t most_context(const Scheme& scheme);
 
 /// A model over that many tokens. Throws UsageError.
 stack::ModelSpec model_of(const PointRequest& request);
@@ -58,7 +58,8 @@ PlanPoint plan_point(const PointRequest& request, const forecast::Machine* machi
 /// Bytes of the rank that needs most; nothing if they do not fit 63 bits.
 std::optional<std::uint64_t> bytes_of(const PointRequest& request);
 
-/// The most tokens, in steps of `step`, whose rank that needs most stays within `budget`; 0 if not even one step does.
+/// The most tokens up to most_context, in steps of `step`, whose rank that needs most stays within `budget`; 0 if not even
+/// one step does.
 std::int64_t longest_context(PointRequest request, std::uint64_t budget, std::int64_t step = 1024);
 
 /// The fewest ranks, up to `most`, on which the request fits `budget` bytes per rank; 0 if not even those do. Nodes are

@@ -48,9 +48,9 @@ std::array<std::string, 8> time_cells(const PlanPoint& point) {
           bytes_text(totals.bytes_sent),            bytes_text(totals.most_bytes_per_link)};
 }
 
-std::string longest_text(std::int64_t seq_len) {
-  if (seq_len == 0) return "none";
-  return (seq_len >= most_context ? "more than " : "") + size_text(seq_len);
+std::string longest_text(const Extreme& extreme) {
+  if (extreme.seq_len == 0) return "none";
+  return (extreme.goes_on ? "more than " : "") + size_text(extreme.seq_len);
 }
 
 /// What keeps a scheme from the time of evenly shared work without waiting.
@@ -87,7 +87,7 @@ std::string longest_table(const std::vector<Extreme>& longest) {
   Table table({"ranks", "longest context", "tokens of a rank", "run"});
   for (const Extreme& extreme : longest) {
     const bool timed = extreme.point && extreme.point->has_times();
-    table.add({std::to_string(extreme.ranks), longest_text(extreme.seq_len),
+    table.add({std::to_string(extreme.ranks), longest_text(extreme),
                extreme.seq_len > 0 ? std::to_string(extreme.seq_len / extreme.ranks) : "-",
                timed ? seconds_text(extreme.point->totals().seconds) : "-"});
   }

@@ -16,6 +16,7 @@ namespace annulus::launch {
 struct Extreme {
   std::int64_t seq_len = 0;  ///< 0: nothing fits
   int ranks = 0;             ///< 0: none are enough
+  bool goes_on = false;      ///< the search ended there; more would fit
   std::optional<PlanPoint> point;
 };
 

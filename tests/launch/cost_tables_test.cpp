@@ -36,18 +36,36 @@ TEST(CostTables, NameDecimalUnits) {
 }
 
 TEST(CostTables, CountPairsBehindAWindow) {
-  const WindowCost cost = window_cost(100000, 4096);
-  EXPECT_EQ(cost.causal, 5'000'050'000);
+  const WindowCost cost = window_cost(100000, sliding(4096));
+  EXPECT_EQ(cost.all, 5'000'050'000);
   EXPECT_EQ(cost.window, 401'213'440);
   EXPECT_NEAR(cost.ratio(), 12.46, 0.005);
   EXPECT_NEAR(cost.nominal_ratio(), 24.41, 0.005);
-  EXPECT_LT(window_cost(817146, 4096).ratio(), 100);
-  EXPECT_GE(window_cost(817147, 4096).ratio(), 100);
-  EXPECT_EQ(window_cost(409600, 4096).nominal_ratio(), 100);
-  EXPECT_EQ(window_cost(5, 1).window, 5);
-  EXPECT_EQ(window_cost(5, 9).ratio(), 1);
-  EXPECT_THROW(window_cost(0, 1), UsageError);
-  EXPECT_THROW(window_cost(1, 0), UsageError);
+  EXPECT_LT(window_cost(817146, sliding(4096)).ratio(), 100);
+  EXPECT_GE(window_cost(817147, sliding(4096)).ratio(), 100);
+  EXPECT_EQ(window_cost(409600, sliding(4096)).nominal_ratio(), 100);
+  EXPECT_EQ(window_cost(5, sliding(1)).window, 5);
+  EXPECT_EQ(window_cost(5, sliding(9)).ratio(), 1);
+  EXPECT_THROW(window_cost(0, sliding(1)), UsageError);
+  EXPECT_THROW(window_cost(1, sliding(0)), UsageError);
+}
+
+TEST(CostTables, CountPairsOfTheWindowAskedFor) {
+  const Band both{.causal = false, .size = {50, 50}};
+  const WindowCost cost = window_cost(1000, both);
+  EXPECT_EQ(cost.all, 1'000'000);
+  EXPECT_EQ(cost.tokens, 101);
+  EXPECT_EQ(cost.window, 1000 * 101 - 50 * 51) << "the first and the last fifty see fewer";
+  const std::array<std::int64_t, 1> length{1000};
+  const std::string table = window_table(length, both);
+  EXPECT_NE(table.find("50 tokens before and 50 behind"), std::string::npos) << table;
+  EXPECT_NE(table.find("1,000  1,000,000         98,450"), std::string::npos) << table;
+  const Band ahead{.causal = false, .size = {-1, 0}};
+  EXPECT_EQ(window_cost(1000, ahead).window, 1000 * 1001 / 2);
+  EXPECT_EQ(window_cost(1000, ahead).tokens, 1000);
+  const Json windows = cost_tables_json(length, both, stack::presets())["windows"];
+  EXPECT_EQ(windows[0]["window_pairs"], 98'450);
+  EXPECT_EQ(windows[0]["window_size"], (Json{50, 50}));
 }
 
 KvCost cost_of(std::string_view model, std::size_t policy, std::int64_t seq_len) {
@@ -130,7 +148,7 @@ TEST(CostTables, TellPeople) {
   EXPECT_NE(scores.find("128,000  16,384,000,000  65.5 GB  61.0 GiB"), std::string::npos) << scores;
   EXPECT_NE(scores.find("never stored here"), std::string::npos);
   const std::array<std::int64_t, 1> length{100000};
-  const std::string windows = window_table(length, 4096);
+  const std::string windows = window_table(length, sliding(4096));
   EXPECT_NE(windows.find("100,000  5,000,050,000    401,213,440    12.46x  24.41x"), std::string::npos) << windows;
   const std::string caches = kv_table(stack::presets(), 100000);
   EXPECT_NE(caches.find("536.9 MB"), std::string::npos) << caches;

@@ -235,7 +235,7 @@ TEST(MaskPicture, NumbersTheStepsOfTheRing) {
 /// Ranks 0, 1 and 2, 3 read each other's blocks in place before blocks hop on.
 TEST(MaskPicture, NumbersTheStepsOfARingOverNodes) {
   const Mask mask({}, 64, 64);
-  const std::string svg = mask_picture(mask, {}, 4, {.group_size = 2});
+  const std::string svg = mask_picture(mask, {}, 4, {.exchange = ExchangeKind::nodes, .group_size = 2});
   std::smatch origin;
   ASSERT_TRUE(std::regex_search(svg, origin, Regex(R"(translate\(([\d.]+) ([\d.]+)\) scale\(10 10\))")));
   constexpr std::array<std::array<int, 4>, 4> steps{{{0, 1, 2, 3}, {1, 0, 3, 2}, {2, 3, 0, 1}, {3, 2, 1, 0}}};
@@ -248,10 +248,23 @@ TEST(MaskPicture, NumbersTheStepsOfARingOverNodes) {
     EXPECT_EQ(label.words, std::to_string(steps[rank][owner])) << rank << ", " << owner;
   }
   EXPECT_EQ(numbers, 16);
-  EXPECT_NE(svg.find("ring of groups of 2 ranks"), std::string::npos);
-  const std::string direct = mask_picture(mask, {}, 4, {.direct = true});
-  EXPECT_EQ(direct.find("class=\"haloed\""), std::string::npos) << "no ring, no steps";
-  EXPECT_NE(direct.find("straight from its owners"), std::string::npos);
+  EXPECT_NE(svg.find("exchange nodes: a ring of groups of 2 ranks"), std::string::npos);
+}
+
+TEST(MaskPicture, SaysHowBlocksAreMet) {
+  const Mask mask({}, 64, 64);
+  const auto says = [&](int ranks, const Meeting& meeting, const std::string& words, bool numbered) {
+    const std::string svg = mask_picture(mask, {}, ranks, meeting);
+    EXPECT_NE(svg.find(words), std::string::npos) << words;
+    EXPECT_EQ(svg.find("class=\"haloed\"") != std::string::npos, numbered) << words;
+    EXPECT_EQ(svg.find("number: step") != std::string::npos, numbered) << words;
+  };
+  says(4, {.exchange = ExchangeKind::messages}, "exchange messages: a flat ring", true);
+  says(4, {.exchange = ExchangeKind::device}, "exchange device: a flat ring", true);
+  says(4, {.exchange = ExchangeKind::shared, .group_size = 4}, "exchange shared: all blocks read in place", true);
+  says(4, {.route = Route::direct}, "straight from its owners", false);
+  says(4, {.route = Route::halo}, "as a halo", false);
+  says(1, {.exchange = ExchangeKind::shared}, "one rank: nothing travels", false);
 }
 
 struct Drawing {

@@ -86,6 +86,30 @@ TEST(Plan, SaysThatNothingFits) {
   EXPECT_NE(outcome.out.find("no\n"), std::string::npos) << outcome.out;
 }
 
+TEST(Plan, SaysWhereItStopsSearching) {
+  const auto longest = [](const std::string& layout, const std::string& memory) {
+    return plan({"--seq-len", "64k", "--ranks", "4", "--layout", layout, "--memory", memory}).out;
+  };
+  EXPECT_NE(longest("zigzag", "8000T").find("4  more than 1024G"), std::string::npos) << longest("zigzag", "8000T");
+  EXPECT_NE(longest("striped", "1t").find("4  more than 4M"), std::string::npos) << "planned piece by piece up to there";
+  EXPECT_EQ(longest("zigzag", "1t").find("more than 1024G"), std::string::npos);
+}
+
+TEST(Plan, TakesSuffixesInEitherCase) {
+  const auto within = [](const std::string& memory) {
+    const std::string out = plan({"--seq-len", "4k", "--memory", memory}).out;
+    const std::size_t at = out.find("Within ");
+    return at == std::string::npos ? out : out.substr(at, out.find(" of memory", at) - at);
+  };
+  EXPECT_EQ(within("24m"), "Within 24.0 MiB");
+  EXPECT_EQ(within("24M"), within("24m"));
+  EXPECT_EQ(within("3g"), "Within 3.0 GiB");
+  EXPECT_EQ(within("1T"), "Within 1.0 TiB");
+  EXPECT_EQ(within("1t"), within("1T"));
+  expect_refusal(plan({"--seq-len", "4k", "--memory", "1x"}), 2, "--memory '1x'");
+  expect_refusal(plan({"--seq-len", "4k", "--memory", "9999999T"}), 2, "--memory '9999999T'");
+}
+
 TEST(Plan, ForecastsTimesOfAMachine) {
   const Folder folder;
   const std::string machine = write_machine(folder);
@@ -138,6 +162,41 @@ TEST(Plan, PrintsWhatPeopleQuote) {
   for (const char* said : {"16,384,000,000", "Pairs with a window of 4,096 tokens", "own heads, windows, 8 bit"}) {
     EXPECT_NE(outcome.out.find(said), std::string::npos) << said;
   }
+}
+
+TEST(Plan, PrintsTablesWholeOrNotAtAll) {
+  const Outcome outcome = plan({"--seq-len", "1k,4G", "--tables"});
+  expect_refusal(outcome, 4, "does not fit 63 bits");
+  EXPECT_EQ(outcome.out, "");
+  const std::string window = plan({"--seq-len", "64k", "--tables", "--no-causal", "--window-size", "50,50"}).out;
+  EXPECT_NE(window.find("50 tokens before and 50 behind"), std::string::npos) << window;
+  const json tables = plan_json({"--seq-len", "64k", "--tables"}).at("tables");
+  EXPECT_EQ(tables.at("scores")[0].at("causal"), std::int64_t{65536} * 65537 / 2);
+  EXPECT_EQ(tables.at("windows")[0].at("window_size"), (json{4095, 0}));
+  EXPECT_FALSE(tables.at("kv_caches").empty());
+}
+
+TEST(Plan, DrawsTheExchangeThatIsPlanned) {
+  const Folder folder;
+  const auto drawn = [&](std::vector<std::string> more) {
+    const std::string picture = folder / "mask.svg";
+    more.insert(more.begin(), {"--seq-len", "256", "--ranks", "8", "--mask-picture", picture});
+    EXPECT_EQ(plan(more).code, 0);
+    std::ifstream file(picture);
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  const auto has = [](const std::string& text, const char* words) { return text.find(words) != std::string::npos; };
+  EXPECT_TRUE(has(drawn({}), "exchange shared: all blocks read in place"));
+  EXPECT_TRUE(has(drawn({"--ranks-per-node", "2"}), "exchange nodes: a ring of groups of 2 ranks"));
+  EXPECT_TRUE(has(drawn({"--ranks-per-node", "1"}), "exchange messages: a flat ring"));
+  const std::vector<std::string> window{"--sliding-window", "16", "--pattern", "L", "--local-halo"};
+  const auto with = [&](const std::string& halo) {
+    std::vector<std::string> words = window;
+    words.push_back(halo);
+    return drawn(words);
+  };
+  EXPECT_TRUE(has(with("exchange"), "straight from its owners"));
+  EXPECT_TRUE(has(with("resident"), "as a halo"));
 }
 
 TEST(Plan, DrawsTheMask) {
