@@ -231,4 +231,10 @@ stack::ModelSpec chosen_model(const ModelOptions& options, const AttentionOption
   return model;
 }
 
+void check_halo(stack::LocalHalo wanted, bool has_local) {
+  if (wanted == stack::LocalHalo::automatic || has_local) return;
+  throw UsageError(fmt::format("--local-halo {} without local layers (nothing would read a halo); try a window, or auto",
+                               stack::name(wanted)));
+}
+
 }  // namespace annulus::launch

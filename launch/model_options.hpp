@@ -9,6 +9,7 @@
 
 #include "launch/options.hpp"
 #include "runtime/stack/model.hpp"
+#include "runtime/stack/stack_rows.hpp"
 
 namespace annulus::launch {
 
@@ -41,5 +42,8 @@ void add_model_options(Options& options, ModelOptions& target);
 /// scaling only where a preset stretches. Throws UsageError for options that would change nothing; stack::check() judges
 /// the rest. Local.
 stack::ModelSpec chosen_model(const ModelOptions& options, const AttentionOptions& scores);
+
+/// Throws UsageError for --local-halo where no layer of any model has one.
+void check_halo(stack::LocalHalo wanted, bool has_local);
 
 }  // namespace annulus::launch

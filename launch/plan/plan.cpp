@@ -11,6 +11,7 @@
 #include "launch/command.hpp"
 #include "launch/machine_file.hpp"
 #include "launch/memory.hpp"
+#include "launch/model_options.hpp"
 #include "launch/numbers.hpp"
 #include "launch/plan/cost_tables.hpp"
 #include "launch/plan/mask_picture.hpp"
@@ -50,6 +51,7 @@ class Planner {
   }
 
   ExitCode run() {
+    check_halo(options_.request.scheme.local_halo, model_of(request(options_.seq_lens.front(), 1)).has(stack::LayerKind::local));
     for (const std::int64_t seq_len : options_.seq_lens) {
       for (const std::int64_t ranks : options_.ranks) points_.push_back(point(seq_len, ranks));
     }
@@ -188,8 +190,10 @@ void Planner::print(const std::string& tables) const {
   print_facts();
   fmt::print("{}", points_table(points_, [this](std::int64_t ranks) { return budget(ranks); }));
   if (machine_ && !std::ranges::all_of(points_, &PlanPoint::has_times)) {
-    fmt::print("-: the machine does not say how fast {} is; `annulus calibrate` there does\n",
-               machine_->node ? "the network between nodes" : "a message between two ranks");
+    const bool several = std::ranges::any_of(points_, [](const PlanPoint& point) { return point.plan.placement.nodes() > 1; });
+    const bool between = several && !machine_->network;
+    fmt::print("-: the machine does not say how fast {} is; `annulus calibrate` on {} does\n",
+               between ? "the network between nodes" : "a message between ranks of a node", between ? "two nodes" : "two ranks");
   }
   if (options_.items || points_.size() == 1) {
     for (const PlanPoint& point : points_) fmt::print("\n{}", items_table(point));
@@ -199,7 +203,7 @@ void Planner::print(const std::string& tables) const {
                longest_table(longest_), fewest_table(fewest_, most_ranks));
   }
   if (!schemes_.empty()) fmt::print("\nSchemes, the quickest first:\n{}", schemes_table(schemes_));
-  if (machine_) {
+  if (machine_ && (machine_->node || machine_->network)) {
     fmt::print("\nRows per rank from which a hop hides behind what is computed until the next one (global layers; shared: nothing hops):\n{}",
                thresholds_table(points_[0].model.attention, *machine_, threads(), ranks_of_node_ring()));
   }

@@ -8,6 +8,7 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/kernel_table.hpp"
+#include "launch/model_options.hpp"
 #include "launch/run/resume.hpp"
 #include "runtime/comm/placement.hpp"
 
@@ -79,10 +80,7 @@ Plan make_plan(const RunOptions& options, const RunInput* input, const Documents
                 .verify_rows = options.verify_rows,
                 .tensor_files = !options.output.empty() || (input != nullptr && input->width()),
                 .tokens = input == nullptr || !input->width()};
-  if (options.local_halo != stack::LocalHalo::automatic && !plan.model.has(stack::LayerKind::local)) {
-    throw UsageError(fmt::format("--local-halo {} without local layers (nothing would read a halo); try a window, or auto",
-                                 stack::name(options.local_halo)));
-  }
+  check_halo(options.local_halo, plan.model.has(stack::LayerKind::local));
   plan.shape.local_halo = stack::resolve(options.local_halo, plan.model, plan.shape.layout, ranks);
   const auto& table = kernels::kernel_table(options.attention.backend, plan.model.attention.dtype);
   plan.memory = stack::memory_plan(plan.model, plan.shape, table);

@@ -44,7 +44,8 @@ Options::Setter list_of(std::vector<Value>& target, std::string option, Parse pa
 std::optional<std::optional<LayoutKind>> parse_layout_or_auto(const std::string& word) {
   if (word == "auto") return std::optional<LayoutKind>();
   const std::optional<LayoutKind> layout = parse_layout(word);
-  return layout ? std::optional(layout) : std::nullopt;
+  if (!layout) return std::nullopt;
+  return std::optional<std::optional<LayoutKind>>(std::in_place, *layout);
 }
 
 void add_sweep_options(Options& options, StudyOptions& target) {
@@ -55,7 +56,7 @@ void add_sweep_options(Options& options, StudyOptions& target) {
                 "in place of --local-halo: resident,exchange");
   options.value("dtypes", "LIST", list_of(target.dtypes, "dtypes", parse_dtype), "in place of --dtype: f32,bf16");
   options.value("patterns", "LIST",
-                list_of(target.patterns, "patterns", [](const std::string& word) { return std::optional(word); }),
+                list_of(target.patterns, "patterns", [](const std::string& word) { return word.empty() ? std::nullopt : std::optional(word); }),
                 "in place of --pattern: G,LLLG");
 }
 

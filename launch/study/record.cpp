@@ -127,9 +127,9 @@ json study_header(const Communicator& world, const StudyOptions& options, const 
 }
 
 json study_how(const StudyOptions& options, const forecast::Machine& machine) {
-  // what a study measures itself has another date every day
+  // what a study measures itself has another date every day, and may go on at another host of its kind
   const bool calibrated = options.machine.empty();
-  json from{{"machine", machine.name}, {"source", calibrated ? "calibrated by the study" : machine.source}};
+  json from{{"machine", calibrated ? "this machine" : machine.name}, {"source", calibrated ? "calibrated by the study" : machine.source}};
   if (!calibrated) from["hash"] = content_hash(machine);
   json how{{"predicted_from", std::move(from)}};
   if (options.kind == StudyKind::capacity) return how;

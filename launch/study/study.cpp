@@ -44,15 +44,18 @@ class StudyRun {
   StudyRun(const Communicator& world, const StudyOptions& options)
       : world_(world), options_(options), job_(placement_of(world, options)), progress_(world) {
     together(world, [&] { sweep_ = make_sweep(options, job_); });
+    read_machine_file();
     open_file();
-    make_machine();
+    if (options.machine.empty()) calibrate();
     look_at_file();
   }
   ExitCode run();
 
  private:
   void open_file();
-  void make_machine();
+  void read_machine_file();
+  void check_machine() const;
+  void calibrate();
   bool is_filed(const StudyPoint& point) const;
   void look_at_file();
   void stop_if_asked(std::size_t next) const;
@@ -86,12 +89,16 @@ void StudyRun::open_file() {
   if (leads() && !file_->note().empty()) fmt::print("{}\n", file_->note());
 }
 
-/// What predictions start from: a file, or this machine as it is now.
-void StudyRun::make_machine() {
-  if (!options_.machine.empty()) {
-    together(world_, [&] { machine_ = read_machine(options_.machine); });
-    return;
-  }
+void StudyRun::read_machine_file() {
+  if (options_.machine.empty()) return;
+  together(world_, [&] {
+    machine_ = read_machine(options_.machine);
+    check_machine();
+  });
+}
+
+/// Without a file predictions start from this machine as it is now.
+void StudyRun::calibrate() {
   progress_.show("calibration");
   CalibrateRequest request;
   request.backend = options_.request.scores.backend;
@@ -101,6 +108,19 @@ void StudyRun::make_machine() {
   if (request.dtypes.empty()) request.dtypes = {shape.dtype};
   request.head_dims = {shape.head_dim};
   machine_ = calibrate_machine(world_, request);
+}
+
+/// What no forecast can do without is missed now, and not behind hours of other points.
+void StudyRun::check_machine() const {
+  if (options_.kind == StudyKind::capacity && options_.time_limit_seconds == 0) return;
+  for (const StudyPoint& point : sweep_.points) {
+    const AttentionSpec shape = model_of(point.request).attention;
+    (void)forecast::kernel_speed(machine_, shape.dtype, shape.head_dim, kernels::Direction::forward);
+    if (point.request.scores.backward) (void)forecast::kernel_speed(machine_, shape.dtype, shape.head_dim, kernels::Direction::backward);
+    const forecast::Placement& placement = point.request.placement;
+    if (placement.ranks_of_node() > 1) (void)forecast::link_speed(machine_, false);
+    if (placement.nodes() > 1) (void)forecast::link_speed(machine_, true);
+  }
 }
 
 /// Numbers that are there stay what they are: other repeats or another machine file are no reason to lose them, but one to say so.

@@ -10,6 +10,7 @@
 #include "kernels/base/checked.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/kernel_table.hpp"
+#include "launch/model_options.hpp"
 #include "launch/report.hpp"
 #include "launch/run/text.hpp"
 
@@ -154,6 +155,9 @@ Sweep make_sweep(const StudyOptions& options, const forecast::Placement& job) {
       SchemeLoops(options, std::move(request), sweep, keys).run();
     }
   }
+  const auto has_local = [](const StudyPoint& point) { return model_of(point.request).has(stack::LayerKind::local); };
+  const stack::LocalHalo halo = options.local_halos.empty() ? options.request.scheme.local_halo : options.local_halos.front();
+  check_halo(halo, sweep.points.empty() || std::ranges::any_of(sweep.points, has_local));
   if (sweep.points.empty()) {
     throw UsageError("no point of this study can be run (" + sweep.skipped.front() + ")");
   }

@@ -31,6 +31,15 @@ mode_t mode_after_umask() {
   return 0666 & ~mask;
 }
 
+/// What was printed would be lost.
+bool is_own_output(const struct stat& file) {
+  for (const int descriptor : {STDOUT_FILENO, STDERR_FILENO}) {
+    struct stat own {};
+    if (fstat(descriptor, &own) == 0 && own.st_dev == file.st_dev && own.st_ino == file.st_ino) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void sync_folder_of(const std::string& path) {
@@ -44,8 +53,10 @@ void sync_folder_of(const std::string& path) {
 
 ReplacedFile::ReplacedFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp.XXXXXX") {
   struct stat status {};
-  if (stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    throw ResourceError("cannot write '" + path_ + "' (it is no regular file); try another name");
+  if (lstat(path_.c_str(), &status) == 0) {  // a link would be replaced, not what it leads to: /dev/stdout for all programs
+    if (S_ISLNK(status.st_mode)) throw ResourceError("cannot replace '" + path_ + "' (it is a link); try the name of the file itself");
+    if (!S_ISREG(status.st_mode)) throw ResourceError("cannot write '" + path_ + "' (it is no regular file); try another name");
+    if (is_own_output(status)) throw ResourceError("cannot replace '" + path_ + "' (this program prints into it); try another name");
   }
   descriptor_ = mkostemp(temporary_.data(), O_CLOEXEC);
   if (descriptor_ < 0) refuse(path_, errno);

@@ -13,7 +13,8 @@ namespace annulus {
 void sync_folder_of(const std::string& path);
 
 /// Creates PATH.tmp.<unique> in PATH's folder (exclusively, so two jobs never share one) and renames it over PATH on
-/// commit(); the destructor removes what was not committed. Throws ResourceError with the path and the reason. Local.
+/// commit(); the destructor removes what was not committed. Throws ResourceError with the path and the
+/// reason; so for links (a rename would replace the link itself) and for the file that this program prints into. Local.
 class ReplacedFile {
  public:
   explicit ReplacedFile(std::string path);

@@ -57,7 +57,10 @@ TEST(Calibrate, SaysNothingOfLinksThatItDoesNotMeasure) {
   EXPECT_FALSE(machine.network);
   const Outcome planned = run_program(plainly, {"plan", "--seq-len", "64k", "--machine", path});
   EXPECT_EQ(planned.code, 0) << planned.err;
-  EXPECT_NE(planned.out.find("how fast a message between two ranks is"), std::string::npos) << planned.out;
+  EXPECT_NE(planned.out.find("how fast the network between nodes is"), std::string::npos) << planned.out;
+  EXPECT_EQ(planned.out.find("hides behind"), std::string::npos) << "no link, no threshold";
+  const Outcome near = run_program(plainly, {"plan", "--seq-len", "64k", "--machine", path, "--ranks", "1,2"});
+  EXPECT_NE(near.out.find("how fast a message between ranks of a node is"), std::string::npos) << near.out;
   const Words unknown{"plan", "--seq-len", "64k", "--machine", path, "--compare", "--ranks", "2", "--ranks-per-node"};
   Words within = unknown;
   within.emplace_back("2");

@@ -55,6 +55,13 @@ TEST(MachineFile, ReadsWhatItWrites) {
   EXPECT_EQ(machine_text(again), machine_text(machine));
 }
 
+TEST(MachineFile, WritesNoNameThatItCannotRead) {
+  const test::Folder folder;
+  Machine machine = read_machine(test::write_machine(folder));
+  machine.name = "M\xc3\xbcller's \x7f\xff\t machine";
+  EXPECT_EQ(read_machine(test::write_machine(folder, machine_text(machine))).name, "M\xc3\xbcller's  \xef\xbf\xbd  machine");
+}
+
 TEST(MachineFile, KnowsWhatWasNotMeasured) {
   const test::Folder folder;
   std::string text = example_machine;

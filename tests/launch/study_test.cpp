@@ -317,6 +317,10 @@ TEST_F(StudyTest, RefusesWordsItDoesNotKnow) {
   expect_refusal(run_program(plainly, {"study", "strong"}), 2, "RESULTS is missing");
   expect_refusal(study(plainly, "wild", {"--seq-len", "256"}), 2, "unknown word 'wild'");
   expect_refusal(study(3, "strong", {}), 2, "--seq-len is missing");
+  expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--layouts", "zigzag,round"}), 2, "'round' is unknown");
+  expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--patterns", "G,"}), 2, "--patterns");
+  expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--local-halo", "resident"}), 2, "without local layers");
+  expect_refusal(study(3, "strong", {"--seq-len", "1k", "--dtypes", "f32,bf16"}), 3, "has no rate of bf16 kernels");
   expect_refusal(study(plainly, "capacity", {}), 2, "without --memory");
   expect_refusal(study(plainly, "capacity", {"--memory", "1G", "--seq-len", "1k"}), 2, "--seq-len with study capacity");
   expect_refusal(study(plainly, "strong", {"--seq-len", "1k", "--memory", "1G"}), 2, "--memory is for study capacity");

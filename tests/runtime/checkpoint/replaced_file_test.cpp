@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/checkpoint/replaced_file.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -64,6 +66,23 @@ TEST_F(ReplacedFileTest, RefusesWhatCannotBeAFile) {
   EXPECT_THROW(ReplacedFile{(folder_ / "absent" / "file").string()}, ResourceError);
   EXPECT_THROW(ReplacedFile{"/proc/annulus"}, ResourceError);
   EXPECT_EQ(entries(), 0);
+}
+
+TEST_F(ReplacedFileTest, RefusesLinksAndItsOwnOutput) {
+  std::ofstream(folder_ / "target") << "old";
+  std::filesystem::create_symlink(folder_ / "target", path_);
+  EXPECT_THROW(ReplacedFile{path_}, ResourceError);
+  EXPECT_TRUE(std::filesystem::is_symlink(path_));
+  std::fflush(stdout);
+  const int kept = dup(STDOUT_FILENO);
+  const int target = open((folder_ / "target").c_str(), O_WRONLY);
+  ASSERT_GE(dup2(target, STDOUT_FILENO), 0);
+  EXPECT_THROW(ReplacedFile{(folder_ / "target").string()}, ResourceError);
+  ASSERT_GE(dup2(kept, STDOUT_FILENO), 0);
+  close(target);
+  close(kept);
+  EXPECT_NO_THROW(ReplacedFile{(folder_ / "target").string()});
+  EXPECT_EQ(entries(), 2);
 }
 
 TEST_F(ReplacedFileTest, SpaceThatIsNotThereIsAResourceError) {
