@@ -28,6 +28,13 @@ std::int64_t spans_per_query(const Mask& mask, const Layout& k_layout) {
   return most;
 }
 
+/// The rows of one owner that follow each other are one piece, and none goes on behind a stripe.
+std::int64_t pieces_by_owner(const Layout& layout, const RowSet& rows) {
+  std::int64_t pieces = 0;
+  for (const Piece& piece : rows.pieces()) pieces += layout.deal(piece.pos + piece.rows - 1) - layout.deal(piece.pos) + 1;
+  return pieces;
+}
+
 }  // namespace
 
 AttentionPlan::AttentionPlan(AttentionSpec spec, LayoutSpec layout, RingSchedule ring)
@@ -55,9 +62,10 @@ DirectRows AttentionPlan::count_direct(const RowSet& travelling) const {
   for (int rank = 0; rank < ring_.size; ++rank) {
     const RowSet keys = k_layout_.row_set(rank);
     const RowSet own = intersect(q_layout_.row_set(rank), travelling);
-    const std::int64_t arriving = without(needed(rank, travelling), keys).rows();
+    const RowSet arriving = without(needed(rank, travelling), keys);
     const std::int64_t visiting = without(visitors(mask_, travelling, keys), own).rows();
-    rows.keys += arriving;
+    rows.keys += arriving.rows();
+    rows.most_pieces = std::max(rows.most_pieces, pieces_by_owner(k_layout_, arriving));
     rows.queries += visiting;
     rows.most_queries = std::max(rows.most_queries, own.rows() + visiting);
     rows.most_returning = std::max(rows.most_returning, own.rows() * senders);
@@ -65,8 +73,15 @@ DirectRows AttentionPlan::count_direct(const RowSet& travelling) const {
   return rows;
 }
 
-/// No more visiting queries than a shard has: they all come at once. Keys come in rounds, which are that small anyway.
-bool AttentionPlan::fits(const DirectRows& rows) const { return rows.most_queries <= q_layout_.max_rows(); }
+/// No more visiting queries than a shard has: they all come at once. Keys come in rounds, which are that small anyway, but not so
+/// the lists of them: of single rows, as windows see in short stripes, they would outgrow the keys and values of a shard.
+bool AttentionPlan::fits(const DirectRows& rows) const {
+  constexpr double lists_of_piece = 6;  // of arriving and leaving rows: the halo, by peer, and by peer and round
+  const std::uint64_t row_bytes = HaloAttention::trip_bytes(spec_, kernels::Direction::forward).there;
+  const double shard_bytes = static_cast<double>(k_layout_.max_rows()) * static_cast<double>(row_bytes);
+  return rows.most_queries <= q_layout_.max_rows() &&
+         lists_of_piece * sizeof(Piece) * static_cast<double>(rows.most_pieces) <= shard_bytes;
+}
 
 /// Fewer bytes in both directions.
 bool AttentionPlan::is_less(const DirectRows& a, const DirectRows& b) const {

@@ -32,6 +32,7 @@ struct TripBytes {
 /// Rows that travel straight to the ranks that need them: of keys, and of queries of global tokens.
 struct DirectRows {
   std::int64_t keys = 0;            ///< over all ranks
+  std::int64_t most_pieces = 0;     ///< of keys, cut by owner, that arrive on one rank: entries of its lists
   HaloRounds rounds{};              ///< of keys
   std::int64_t queries = 0;         ///< over all ranks
   std::int64_t most_queries = 0;    ///< that one rank has, own and visiting

@@ -25,7 +25,8 @@ struct HaloRounds {
 };
 
 /// As few rounds as nearest distances first can make, none of which has a rank receive or send more than `most_rows`
-/// (each row counted once), but for single distances. `needed` as for halo_plan; O(ranks^2).
+/// (each row counted once), but for single distances. `needed` as for halo_plan. O(ranks^2), and the lists
+/// of those pairs that have to do with each other.
 HaloRounds halo_rounds(const Layout& layout, const std::function<RowSet(int rank)>& needed, std::int64_t most_rows);
 
 /// What of `plan`, which is that of `rank`, falls into each round: disjoint, and all of it but `own`.

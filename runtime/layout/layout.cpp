@@ -75,11 +75,14 @@ std::int64_t Layout::RowCounter::rows_before(std::int64_t pos) const {
   return within(0, pos) + within(1, pos);
 }
 
-int Layout::owner(std::int64_t pos) const {
-  if (kind_ == LayoutKind::striped) return static_cast<int>(pos / stripe_ % ranks_);
-  // The largest chunk c with floor(c * seq_len / chunks) <= pos.
-  const auto chunk = static_cast<int>(((pos + 1) * chunks() - 1) / seq_len_);
-  return chunk < ranks_ ? chunk : 2 * ranks_ - 1 - chunk;
+std::int64_t Layout::deal(std::int64_t pos) const {
+  if (kind_ == LayoutKind::striped) return pos / stripe_;
+  return ((pos + 1) * chunks() - 1) / seq_len_;  // the largest chunk c with floor(c * seq_len / chunks) <= pos
+}
+
+int Layout::owner_of_deal(std::int64_t deal) const {
+  if (kind_ == LayoutKind::striped) return static_cast<int>(deal % ranks_);
+  return static_cast<int>(deal < ranks_ ? deal : 2 * ranks_ - 1 - deal);
 }
 
 std::int64_t Layout::position(int rank, std::int64_t row) const {

@@ -53,8 +53,11 @@ class Layout {
   /// Rows of a rank's shard that hold positions below `pos`; pos may lie outside [0, seq_len].
   std::int64_t rows_before(int rank, std::int64_t pos) const { return row_counter(rank).rows_before(pos); }
   /// The rank that keeps `pos` in [0, seq_len), and the row there.
-  int owner(std::int64_t pos) const;
+  int owner(std::int64_t pos) const { return owner_of_deal(deal(pos)); }
   std::int64_t row(std::int64_t pos) const { return rows_before(owner(pos), pos); }
+  /// Chunks or stripes, counted along the sequence: the one that holds `pos` in [0, seq_len), and the rank that it was dealt.
+  std::int64_t deal(std::int64_t pos) const;
+  int owner_of_deal(std::int64_t deal) const;
   /// The position that a row of a rank's shard holds.
   std::int64_t position(int rank, std::int64_t row) const;
   /// The shard as runs of consecutive positions, ascending; no empty pieces.

@@ -8,19 +8,20 @@
 namespace annulus {
 
 RowSet::RowSet(std::vector<PosRange> spans) {
-  std::erase_if(spans, [](const PosRange& span) { return span.begin >= span.end; });
-  std::sort(spans.begin(), spans.end(), [](const PosRange& a, const PosRange& b) { return a.begin < b.begin; });
-  for (const PosRange& span : spans) {
-    const std::int64_t settled = pieces_.empty() ? span.begin - 1 : pieces_.back().pos + pieces_.back().rows;
-    if (span.end <= settled) continue;
-    if (span.begin <= settled && !pieces_.empty()) {
-      pieces_.back().rows += span.end - settled;
-      rows_ += span.end - settled;
-    } else {
-      pieces_.push_back({rows_, span.begin, span.end - span.begin});
-      rows_ += span.end - span.begin;
-    }
+  if (!std::ranges::is_sorted(spans, {}, &PosRange::begin)) std::ranges::sort(spans, {}, &PosRange::begin);
+  for (const PosRange& span : spans) append(span);
+}
+
+void RowSet::append(const PosRange& span) {
+  const std::int64_t settled = pieces_.empty() ? span.begin : pieces_.back().pos + pieces_.back().rows;
+  const std::int64_t more = span.end - std::max(span.begin, settled);
+  if (more <= 0) return;
+  if (!pieces_.empty() && span.begin <= settled) {
+    pieces_.back().rows += more;
+  } else {
+    pieces_.push_back({rows_, span.begin, more});
   }
+  rows_ += more;
 }
 
 std::vector<PosRange> RowSet::spans() const {
@@ -61,16 +62,16 @@ RowSet unite(const RowSet& a, const RowSet& b) {
 }
 
 RowSet intersect(const RowSet& a, const RowSet& b) {
-  std::vector<PosRange> common;
+  RowSet common;
   auto i = a.pieces().begin();
   auto j = b.pieces().begin();
   while (i != a.pieces().end() && j != b.pieces().end()) {
     const std::int64_t i_end = i->pos + i->rows;
     const std::int64_t j_end = j->pos + j->rows;
-    common.push_back({std::max(i->pos, j->pos), std::min(i_end, j_end)});  // empty ones are dropped
+    common.append({std::max(i->pos, j->pos), std::min(i_end, j_end)});
     i_end < j_end ? ++i : ++j;
   }
-  return RowSet(std::move(common));
+  return common;
 }
 
 RowSet without(const RowSet& a, const RowSet& b) {

@@ -46,8 +46,12 @@ class RowSet {
   std::vector<std::int64_t> positions() const;
 
   friend bool operator==(const RowSet&, const RowSet&) = default;
+  friend RowSet intersect(const RowSet& a, const RowSet& b);
 
  private:
+  /// Begins nowhere before the last piece does. Empty ones change nothing.
+  void append(const PosRange& span);
+
   std::vector<Piece> pieces_;
   std::int64_t rows_ = 0;
 };

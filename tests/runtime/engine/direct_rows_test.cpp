@@ -100,6 +100,18 @@ TEST_F(DirectRows, LeaveTheRingWhereTheySaveLittle) {
   expect_law(test);
 }
 
+/// Single rows of 384 bytes of keys and values: six lists of 24 bytes each may hold 2.7 of them for each row of the shard.
+TEST_F(DirectRows, LeaveTheRingOnlyWhereTheirListsAreShort) {
+  for (const std::int64_t before : {2, 3}) {
+    RingCase test = make_case({.causal = true, .window_size = {before, 0}}, LayoutKind::striped);
+    test.layout.stripe = 1;
+    EXPECT_EQ(AttentionPlan(test.spec, test.layout, {0, 8}).halo().has_value(), before == 2);
+    expect_law(test);
+    test.layout.stripe = before;
+    EXPECT_TRUE(AttentionPlan(test.spec, test.layout, {0, 8}).halo().has_value());
+  }
+}
+
 TEST_F(DirectRows, CarryEveryScoreFeatureDtypeAndBatchInRounds) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
     for (const LayoutKind layout : layouts) {
