@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -15,6 +16,7 @@
 #include <sstream>
 
 #include "runtime/comm/agreement.hpp"
+#include "runtime/comm/shared_window.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -86,6 +88,24 @@ std::uint64_t room_in_groups() {
   return room;
 }
 
+/// Private memory and windows, now. Kernels without smaps_rollup have a counter alone.
+std::uint64_t held_bytes() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+  const std::uint64_t walked = kib_of("/proc/self/smaps_rollup", "Anonymous:");
+  return (walked > 0 ? walked : kib_of("/proc/self/status", "RssAnon:")) + resident_window_bytes();
+}
+
+/// How far the system's peak may be above what is held: its three counters of pages are off by a batch on each CPU
+/// (lib/percpu_counter.c), and the allocator keeps some of what was freed.
+std::uint64_t peak_slack() {
+  constexpr std::uint64_t kept_by_allocator = std::uint64_t{1} << 20;
+  const auto cpus = static_cast<std::uint64_t>(sysconf(_SC_NPROCESSORS_CONF));
+  const std::uint64_t batch = std::max<std::uint64_t>(32, 2 * cpus);
+  return kept_by_allocator + 3 * batch * cpus * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 std::uint64_t saturated_sum(const std::vector<std::uint64_t>& values) {
   return std::accumulate(values.begin(), values.end(), std::uint64_t{0}, [](std::uint64_t sum, std::uint64_t value) {
     return value > unlimited - sum ? unlimited : sum + value;
@@ -107,12 +127,20 @@ std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world) {
   return world.all_gather(peak_private_bytes() + shared[0] / static_cast<std::uint64_t>(node.size()));
 }
 
-void forget_peak_memory() {
+MemoryWatch::MemoryWatch() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_THRESHOLD, 128 * 1024);  // else it grows with what is freed, and freed buffers stay with the process
-  malloc_trim(0);
 #endif
-  std::ofstream("/proc/self/clear_refs") << "5";
+  held_ = seen_ = held_bytes();
+  std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
+}
+
+void MemoryWatch::look() { seen_ = std::max(seen_, held_bytes()); }
+
+std::uint64_t MemoryWatch::most_bytes() const {
+  const std::uint64_t counted = peak_private_bytes() + resident_window_bytes();
+  const bool is_beyond = counted > seen_ && counted - seen_ > peak_slack();
+  return (is_beyond ? counted : seen_) - held_;
 }
 
 std::uint64_t available_memory() {

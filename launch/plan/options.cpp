@@ -9,6 +9,7 @@
 
 #include "kernels/base/error.hpp"
 #include "launch/distinct_files.hpp"
+#include "launch/numbers.hpp"
 
 namespace annulus::launch {
 namespace {
@@ -51,6 +52,11 @@ void check(PlanOptions& options) {
   }
   if (options.compare && options.machine.empty()) {
     throw UsageError("--compare without --machine (nothing says how fast anything is); try --machine FILE.toml");
+  }
+  constexpr std::int64_t most_drawn = std::int64_t{64} << 20;
+  if (!options.mask_picture.empty() && options.seq_lens.front() > most_drawn) {
+    throw UsageError(fmt::format("--mask-picture of {} tokens (every query is counted); try a first context of at most {}",
+                                 size_text(options.seq_lens.front()), size_text(most_drawn)));
   }
   check_distinct(std::array<NamedFile, 3>{{{"--machine", options.machine},
                                            {"--report", options.request.scores.report},

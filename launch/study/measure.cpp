@@ -10,7 +10,6 @@
 #include "launch/memory.hpp"
 #include "launch/report.hpp"
 #include "runtime/comm/agreement.hpp"
-#include "runtime/comm/transfer.hpp"
 #include "runtime/stack/embedding.hpp"
 #include "runtime/stack/verify.hpp"
 
@@ -30,33 +29,12 @@ double process_cpu_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-/// Pieces in shared memory and lists that MPI makes when neighbours first send each other blocks are its own, and stay:
-/// they are made before memory is counted. As many messages at a time as a backward pass has: how many of MPI's pieces are
-/// touched depends on that, and else on how the ranks are scheduled.
-void open_connections(const Communicator& comm) {
-  constexpr std::size_t messages = 12;  // a block, its sum, rows left behind, and up to eight parts that come home
-  constexpr std::size_t message_bytes = std::size_t{128} << 10;
-  constexpr int tag = 1;
-  if (comm.size() == 1) return;
-  const Buffer<std::byte> leaving(messages * message_bytes);
-  const Buffer<std::byte> arriving(messages * message_bytes);
-  leaving.clear();
-  for (const int distance : {1, comm.size() - 1}) {
-    std::vector<Transfer> transfers;
-    for (std::size_t i = 0; i < messages; ++i) {
-      transfers.push_back(Transfer::receive(comm, arriving.span().subspan(i * message_bytes, message_bytes),
-                                            (comm.rank() + distance) % comm.size(), tag));
-      transfers.push_back(Transfer::send(comm, leaving.span().subspan(i * message_bytes, message_bytes),
-                                         (comm.rank() + comm.size() - distance) % comm.size(), tag));
-    }
-    for (Transfer& transfer : transfers) transfer.wait();
-  }
-}
-
 class PointRun {
  public:
-  PointRun(const Communicator& comm, const PlanPoint& point, const PointRequest& request, const MeasureHow& how)
+  PointRun(const Communicator& comm, const PlanPoint& point, const PointRequest& request, const MeasureHow& how,
+           MemoryWatch& memory)
       : comm_(comm),
+        memory_(memory),
         how_(how),
         backward_(request.scores.backward),
         stack_(comm, point.plan.layout, point.model,
@@ -87,7 +65,8 @@ class PointRun {
       measured.verified_rows = static_cast<std::int64_t>(verifier_->samples().size());
     }
     measured.exchange = name(stack_.ring().exchange());
-    measured.peak_bytes = peak_rss_of_ranks(comm_);
+    memory_.look();
+    measured.peak_bytes = comm_.all_gather(memory_.most_bytes());
     return measured;
   }
 
@@ -95,12 +74,10 @@ class PointRun {
   void run_once(bool first) {
     fill_input();
     comm_.barrier();
-    stack::ForwardObserver observe;
-    if (first && verifier_) observe = [this](const stack::LayerView& view) { verify(view); };
-    stack_.forward(observe);
+    stack_.forward(first ? [this](const stack::LayerView& view) { look_at(view); } : stack::ForwardObserver{});
     if (!backward_) return;
     stack::seed_gradient(stack_, stack_.model().seed, comm_.rank());
-    stack_.backward({});
+    stack_.backward(first ? [this](std::int64_t) { memory_.look(); } : std::function<void(std::int64_t)>{});
   }
 
   void fill_input() {
@@ -112,7 +89,9 @@ class PointRun {
     }
   }
 
-  void verify(const stack::LayerView& view) {
+  void look_at(const stack::LayerView& view) {
+    memory_.look();
+    if (!verifier_) return;
     const stack::LayerErrors layer = verifier_->check(view);
     errors_.max_abs_error = std::max(errors_.max_abs_error, layer.max_abs_error);
     errors_.max_rel_error = std::max(errors_.max_rel_error, layer.max_rel_error);
@@ -175,6 +154,7 @@ class PointRun {
   }
 
   const Communicator& comm_;
+  MemoryWatch& memory_;
   const MeasureHow& how_;
   bool backward_;
   Timeline timeline_{Timeline::Keep::sums};
@@ -194,22 +174,17 @@ void rehearse(const Communicator& comm, const PlanPoint& point, const PointReque
   shape.seq_q = shape.seq_k = std::min(shape.seq_k, tokens_of_rank * comm.size());
   few.model.layers = std::min(few.model.layers, static_cast<std::int64_t>(few.model.pattern.size()));
   how.repeats = 1;
-  PointRun(comm, few, request, how).run();
+  MemoryWatch nobody_reads;
+  PointRun(comm, few, request, how, nobody_reads).run();
 }
 
 }  // namespace
 
 MeasuredPoint measure_point(const Communicator& comm, const PlanPoint& point, const PointRequest& request,
                             const MeasureHow& how) {
-  open_connections(comm);
   rehearse(comm, point, request, how);
-  forget_peak_memory();
-  const std::vector<std::uint64_t> held_before = peak_rss_of_ranks(comm);
-  MeasuredPoint measured = PointRun(comm, point, request, how).run();
-  for (std::size_t rank = 0; rank < measured.peak_bytes.size(); ++rank) {
-    measured.peak_bytes[rank] -= std::min(measured.peak_bytes[rank], held_before[rank]);
-  }
-  return measured;
+  MemoryWatch memory;
+  return PointRun(comm, point, request, how, memory).run();
 }
 
 }  // namespace annulus::launch

@@ -2,8 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/comm/shared_window.hpp"
 
+#include <sys/mman.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <exception>
@@ -27,6 +30,12 @@ void check_room(const Communicator& node, std::uint64_t own_bytes) {
   }
 }
 
+/// Of this process: it is the process whose memory people ask for. MPI calls come from one thread, and so do windows.
+std::vector<const SharedWindow*>& all_windows() {
+  static std::vector<const SharedWindow*> windows;
+  return windows;
+}
+
 }  // namespace
 
 std::uint64_t shared_memory_free() {
@@ -35,7 +44,8 @@ std::uint64_t shared_memory_free() {
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
-SharedWindow::SharedWindow(const Communicator& node, std::uint64_t own_bytes) : own_bytes_(own_bytes) {
+SharedWindow::SharedWindow(const Communicator& node, std::uint64_t own_bytes)
+    : own_rank_(static_cast<std::size_t>(node.rank())), own_bytes_(own_bytes) {
   const std::uint64_t padded = round_up(static_cast<std::int64_t>(own_bytes), buffer_alignment) + buffer_alignment;
   check_room(node, padded);
   void* base = nullptr;
@@ -56,15 +66,33 @@ SharedWindow::SharedWindow(const Communicator& node, std::uint64_t own_bytes) : 
     const auto address = reinterpret_cast<std::uintptr_t>(segment);
     segments_.push_back(static_cast<std::byte*>(segment) + (buffer_alignment - address % buffer_alignment));
   }
+  all_windows().push_back(this);
 }
 
 SharedWindow::~SharedWindow() {
+  std::erase(all_windows(), this);
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (finalized != 0 || window_ == MPI_WIN_NULL || std::uncaught_exceptions() > 0) return;
   if (MPI_Win_unlock_all(window_) != MPI_SUCCESS || MPI_Win_free(&window_) != MPI_SUCCESS) {
     std::fprintf(stderr, "annulus: a shared window could not be freed\n");
   }
+}
+
+std::uint64_t SharedWindow::resident_bytes() const {
+  if (segments_.size() == 1) return 0;
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(own()) / page * page;
+  const std::uint64_t bytes = reinterpret_cast<std::uintptr_t>(own()) + own_bytes_ - begin;
+  std::vector<unsigned char> pages((bytes + page - 1) / page);
+  if (pages.empty() || mincore(reinterpret_cast<void*>(begin), bytes, pages.data()) != 0) return 0;
+  return page * static_cast<std::uint64_t>(std::ranges::count_if(pages, [](unsigned char state) { return (state & 1U) != 0; }));
+}
+
+std::uint64_t resident_window_bytes() {
+  std::uint64_t bytes = 0;
+  for (const SharedWindow* window : all_windows()) bytes += window->resident_bytes();
+  return bytes;
 }
 
 void SharedWindow::sync() const { check_mpi(MPI_Win_sync(window_), "order shared memory"); }

@@ -23,12 +23,20 @@ class SharedWindow {
   std::byte* segment(int rank) const { return segments_[static_cast<std::size_t>(rank)]; }  ///< 64-byte aligned
   void sync() const;                                                                        ///< local
   std::uint64_t own_bytes() const { return own_bytes_; }
+  /// Of this rank's segment: pages that some rank has touched. None of a window of one rank: MPI gives it private memory. Local.
+  std::uint64_t resident_bytes() const;
 
  private:
+  std::byte* own() const { return segments_[own_rank_]; }
+
+  std::size_t own_rank_;
   std::uint64_t own_bytes_;
   MPI_Win window_ = MPI_WIN_NULL;
   std::vector<std::byte*> segments_;
 };
+
+/// Of all windows that this process has. Local.
+std::uint64_t resident_window_bytes();
 
 /// Bytes free for shared windows on this node, or UINT64_MAX where the system does not say. Local.
 std::uint64_t shared_memory_free();

@@ -208,6 +208,7 @@ TEST(Plan, DrawsTheMask) {
   EXPECT_NE(text.find("<svg"), std::string::npos);
   EXPECT_NE(text.find("</svg>"), std::string::npos);
   expect_refusal(plan({"--seq-len", "1k", "--mask-picture", "/proc/mask.svg"}), 4, "/proc/mask.svg");
+  expect_refusal(plan({"--seq-len", "65M", "--mask-picture", picture}), 2, "64M");
 }
 
 TEST(Plan, RefusesQuestionsWithoutAnAnswer) {

@@ -1,0 +1,77 @@
+/// What a process held, to the page, and what it held for a moment only.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "launch/memory.hpp"
+#include "runtime/comm/shared_window.hpp"
+
+namespace annulus::launch {
+namespace {
+
+constexpr std::uint64_t page = 4096;
+
+/// Pages of its own, of which the first `touched` bytes are written.
+class Pages {
+ public:
+  explicit Pages(std::uint64_t bytes, std::uint64_t touched)
+      : bytes_(bytes), at_(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+    EXPECT_NE(at_, MAP_FAILED);
+    madvise(at_, bytes, MADV_NOHUGEPAGE);
+    std::memset(at_, 1, touched);
+  }
+  ~Pages() { munmap(at_, bytes_); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+
+ private:
+  std::uint64_t bytes_;
+  void* at_;
+};
+
+TEST(MemoryWatch, CountsWhatIsTouchedWhileItLooks) {
+  constexpr std::uint64_t bytes = 75 * page;  // below what the system's counters are off by
+  MemoryWatch watch;
+  EXPECT_LE(watch.most_bytes(), 16 * page);
+  {
+    const Pages held(10 * bytes, bytes);
+    watch.look();
+  }
+  watch.look();
+  EXPECT_NEAR(static_cast<double>(watch.most_bytes()), bytes, 16 * page) << "the most, not what is left";
+  EXPECT_LE(MemoryWatch().most_bytes(), 16 * page) << "begins anew";
+}
+
+TEST(MemoryWatch, MissesNothingLargeBetweenLooks) {
+  constexpr std::uint64_t bytes = std::uint64_t{256} << 20;
+  MemoryWatch watch;
+  { const Pages unseen(bytes, bytes); }
+  watch.look();
+  EXPECT_GE(watch.most_bytes(), bytes / 100 * 99);
+}
+
+/// Every rank its own segment, whoever writes there; of one rank it is private memory.
+TEST(MemoryWatch, CountsOwnSegmentsOfWindows) {
+  const Communicator world = Communicator::duplicate(MPI_COMM_WORLD);
+  constexpr std::uint64_t bytes = 400 * page;
+  MemoryWatch watch;
+  {
+    const SharedWindow window(world, 2 * bytes);
+    world.barrier();
+    watch.look();
+    const std::uint64_t made = watch.most_bytes();
+    EXPECT_LE(made, 64 * page) << "nobody has touched it";
+    world.barrier();
+    std::memset(window.segment((world.rank() + 1) % world.size()), 1, bytes);
+    world.barrier();
+    watch.look();
+    EXPECT_NEAR(static_cast<double>(watch.most_bytes() - made), bytes, 16 * page);
+    world.barrier();
+  }
+  EXPECT_EQ(resident_window_bytes(), 0U);
+}
+
+}  // namespace
+}  // namespace annulus::launch
