@@ -149,7 +149,9 @@ class CudaBackward final : public BackwardPass {
   }
 
   void sum_all(const Block& block, const VisibleRows& visible) {
-    if (!attended_) state_.device().clear(Line::kernels, dq_.data(), state_.rows() * state_.width() * static_cast<std::int64_t>(sizeof(float)));
+    if (!attended_)
+      state_.device().clear(Line::kernels, dq_.data(),
+                            state_.rows() * state_.width() * static_cast<std::int64_t>(sizeof(float)));
     launch_keys(Gradients::all, block, visible);
     summed_.record(Line::kernels);
     attended_ = true;

@@ -154,11 +154,15 @@ Json Planner::json() const {
 }
 
 void Planner::print_facts() const {
-  fmt::print("{}\n", facts_text({{"model", model_text(points_[0].model)},
-                                 {"machine", machine_ ? fmt::format("{} ({})", machine_->name, machine_->source)
-                                                      : "none (memory alone; --machine FILE.toml forecasts time and traffic)"},
-                                 {"ranks x threads", fmt::format("{} to a node x {}", ranks_per_node() == most_ranks ? "all" : std::to_string(ranks_per_node()), threads())},
-                                 {"directions", options_.request.scores.backward ? "forward and backward" : "forward"}}));
+  fmt::print(
+      "{}\n",
+      facts_text({{"model", model_text(points_[0].model)},
+                  {"machine", machine_ ? fmt::format("{} ({})", machine_->name, machine_->source)
+                                       : "none (memory alone; --machine FILE.toml forecasts time and traffic)"},
+                  {"ranks x threads",
+                   fmt::format("{} to a node x {}",
+                               ranks_per_node() == most_ranks ? "all" : std::to_string(ranks_per_node()), threads())},
+                  {"directions", options_.request.scores.backward ? "forward and backward" : "forward"}}));
 }
 
 /// The planned one first.
@@ -204,8 +208,10 @@ void Planner::print(const std::string& tables) const {
   }
   if (!schemes_.empty()) fmt::print("\nSchemes, the quickest first:\n{}", schemes_table(schemes_));
   if (machine_ && (machine_->node || machine_->network)) {
-    fmt::print("\nRows per rank from which a hop hides behind what is computed until the next one (global layers; shared: nothing hops):\n{}",
-               thresholds_table(points_[0].model.attention, *machine_, threads(), ranks_of_node_ring()));
+    fmt::print(
+        "\nRows per rank from which a hop hides behind what is computed until the next one (global layers; shared: "
+        "nothing hops):\n{}",
+        thresholds_table(points_[0].model.attention, *machine_, threads(), ranks_of_node_ring()));
   }
   fmt::print("{}", tables);
   if (!options_.mask_picture.empty()) fmt::print("\nmask drawn: {}\n", options_.mask_picture);

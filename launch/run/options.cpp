@@ -84,7 +84,9 @@ std::unique_ptr<Options> declare(RunOptions& target) {
       "dataset cu_seqlens beside /dataset, if there)");
   add_model_options(*options, target.model);
   options->size("verify", "ROWS", target.verify_rows, 1, "recompute this many rows of each forward layer in f64");
-  options->text("output", "FILE.h5", target.output, "write the final activations as /x [batch, seq, width], with --backward the gradient of the input as /dx, too");
+  options->text(
+      "output", "FILE.h5", target.output,
+      "write the final activations as /x [batch, seq, width], with --backward the gradient of the input as /dx, too");
   options->text("trace", "FILE.json", target.trace,
                 "write what every rank did when, for ui.perfetto.dev or chrome://tracing");
   options->flag("dry-run", target.dry_run, "print the plan and the memory of a rank, do nothing");

@@ -56,7 +56,8 @@ void add_sweep_options(Options& options, StudyOptions& target) {
                 "in place of --local-halo: resident,exchange");
   options.value("dtypes", "LIST", list_of(target.dtypes, "dtypes", parse_dtype), "in place of --dtype: f32,bf16");
   options.value("patterns", "LIST",
-                list_of(target.patterns, "patterns", [](const std::string& word) { return word.empty() ? std::nullopt : std::optional(word); }),
+                list_of(target.patterns, "patterns",
+                        [](const std::string& word) { return word.empty() ? std::nullopt : std::optional(word); }),
                 "in place of --pattern: G,LLLG");
 }
 

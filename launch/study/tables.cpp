@@ -144,9 +144,9 @@ TitledTable error_table(const Study& study) {
   }
   Table table({"scheme", "time", "CPU time", "time per layer", "exposed", "memory", "longest context"});
   const auto add = [&table](const std::string& name, const Errors& errors) {
-    table.add({name, median_and_worst(errors.time, percent), median_and_worst(errors.cpu_time, percent), median_and_worst(errors.layer, percent),
-               median_and_worst(errors.exposed, percent_points), median_and_worst(errors.memory, percent),
-               median_and_worst(errors.longest, percent)});
+    table.add({name, median_and_worst(errors.time, percent), median_and_worst(errors.cpu_time, percent),
+               median_and_worst(errors.layer, percent), median_and_worst(errors.exposed, percent_points),
+               median_and_worst(errors.memory, percent), median_and_worst(errors.longest, percent)});
   };
   for (const auto& [scheme, errors] : by_scheme) add(scheme, errors);
   if (by_scheme.size() > 1) add("all", all);

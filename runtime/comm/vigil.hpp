@@ -17,9 +17,10 @@ class Communicator;
 inline constexpr double default_comm_timeout = 300;  ///< seconds
 inline constexpr double longest_comm_timeout = 1e9;
 
-/// Local. `seconds` that the ranks of this process may wait without a sign of life before all ranks are ended with code 5;
-/// 0: for ever. The same for all communicators of the process. Throws UsageError for what is neither 0 nor a number of
-/// seconds up to the longest. `on_silence` (may be empty) is called first, with the message: a host program's last word. It must not call MPI.
+/// Local. `seconds` that the ranks of this process may wait without a sign of life before all ranks are ended with code
+/// 5; 0: for ever. The same for all communicators of the process. Throws UsageError for what is neither 0 nor a number
+/// of seconds up to the longest. `on_silence` (may be empty) is called first, with the message: a host program's last
+/// word. It must not call MPI.
 void set_comm_timeout(double seconds, std::function<void(const std::string& message)> on_silence = {});
 double comm_timeout();
 

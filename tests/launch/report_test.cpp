@@ -156,7 +156,8 @@ TEST_F(ReportTest, MixesNoShapesIntoOneSeries) {
     record["key"] = launch::study_key(record["point"]);
     return record;
   };
-  make("weak", {of_heads(2, time_record(1, 1024, 1, 0.2)), of_heads(2, time_record(2, 2048, 1, 0.4)), of_heads(4, time_record(4, 4096, 1, 0.2))});
+  make("weak", {of_heads(2, time_record(1, 1024, 1, 0.2)), of_heads(2, time_record(2, 2048, 1, 0.4)),
+                of_heads(4, time_record(4, 4096, 1, 0.2))});
   const std::string out = squeezed(report().out);
   EXPECT_NE(out.find("zigzag heads=2 2 2k 1.00 s 10.0 % 900.0 ms -10.0 % 100.0 %"), std::string::npos) << out;
   EXPECT_NE(out.find("zigzag heads=4 4 4k 1.00 s 10.0 % 900.0 ms -10.0 % - -"), std::string::npos) << "alone in its series\n" << out;

@@ -296,7 +296,8 @@ TEST(Run, TracesEveryRankOnOneClock) {
       first_end = std::min(first_end, end);
     }
     for (const char* name : {"forward layer 0", "forward layer 1"}) EXPECT_EQ(names.count(name), 1U) << name;
-    for (const char* name : {"block of rank 0", "block of rank 1", "block of rank 2", "own keys", "rows of round 0"}) EXPECT_EQ(names.count(name), 1U) << name;
+    for (const char* name : {"block of rank 0", "block of rank 1", "block of rank 2", "own keys", "rows of round 0"})
+      EXPECT_EQ(names.count(name), 1U) << name;
   }
   EXPECT_LT(last_begin, first_end) << "no rank can end the layer before the last one begins it";
   std::int64_t sent = 0;

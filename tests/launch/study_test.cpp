@@ -103,7 +103,11 @@ class StudyMemoryTest : public StudyTest {
 };
 
 TEST_F(StudyMemoryTest, IsForecastWithinFivePercent) {
-  ASSERT_EQ(study(3, "strong", {"--seq-len", "6k", "--patterns", "G,LG", "--sliding-window", "512", "--exchanges", "shared,messages"}).code, 0);
+  ASSERT_EQ(
+      study(3, "strong",
+            {"--seq-len", "6k", "--patterns", "G,LG", "--sliding-window", "512", "--exchanges", "shared,messages"})
+          .code,
+      0);
   ASSERT_EQ(study(2, "strong", {"--seq-len", "6k", "--patterns", "G,LLG", "--sliding-window", "300", "--backward", "--layers", "3",
                                 "--local-halos", "resident,exchange"})
                 .code,
@@ -267,7 +271,9 @@ TEST_F(StudyTest, LetsIdleRanksSleep) {
   const auto command = [&](int rank) {
     Words all = words("strong", {"--seq-len", "8k", "--ranks", "1", "--repeats", "4"});
     // A rank that waits awake would take its core whole.
-    Words of_shell{"-c", "export OMPI_MCA_mpi_yield_when_idle=0; \"$@\"; code=$?; times > '" + (folder_ / ("times" + std::to_string(rank))) + "'; exit $code",
+    Words of_shell{"-c",
+                   "export OMPI_MCA_mpi_yield_when_idle=0; \"$@\"; code=$?; times > '" +
+                       (folder_ / ("times" + std::to_string(rank))) + "'; exit $code",
                    "sh", ANNULUS_TEST_PROGRAM};
     of_shell.insert(of_shell.end(), all.begin(), all.end());
     return RankCommand{.program = "/bin/sh", .words = of_shell};

@@ -182,8 +182,9 @@ class ExchangeTest : public testing::TestWithParam<Way> {
 
 TEST_P(ExchangeTest, DeliversWhatIsStillSeenAndSumsGradientsInRingOrderWhateverTheTiming) {
   EXPECT_EQ(resolved_, GetParam().kind);
-  EXPECT_EQ(exchange_->ring().group_size,
-            GetParam().mover != nullptr || resolved_ == ExchangeKind::messages ? 1 : resolved_ == ExchangeKind::shared ? comm_.size() : GetParam().group_size);
+  EXPECT_EQ(exchange_->ring().group_size, GetParam().mover != nullptr || resolved_ == ExchangeKind::messages ? 1
+                                          : resolved_ == ExchangeKind::shared ? comm_.size()
+                                                                              : GetParam().group_size);
   const std::vector<float> expected = expected_sum(exchange_->ring());
   for (const unsigned longest_us : {0U, 0U, 5000U, 20000U}) {
     EXPECT_EQ(run_pass(*exchange_, comm_, true, Jitter(comm_.rank(), longest_us)), expected);
