@@ -11,6 +11,7 @@
 #include "launch/command.hpp"
 #include "launch/machine_file.hpp"
 #include "launch/memory.hpp"
+#include "launch/numbers.hpp"
 #include "launch/progress.hpp"
 #include "launch/run/text.hpp"
 #include "launch/stop_request.hpp"
@@ -65,6 +66,7 @@ class StudyRun {
   void append(nlohmann::json record, const StudyPoint& point);
   std::string advice(double expected, std::size_t next) const;
   void print_end() const;
+  bool is_search() const { return options_.kind == StudyKind::capacity; }
   bool leads() const { return world_.rank() == 0; }
   bool has_room(const StudyPoint& point) const;
 
@@ -112,7 +114,7 @@ void StudyRun::calibrate() {
 
 /// What no forecast can do without is missed now, and not behind hours of other points.
 void StudyRun::check_machine() const {
-  if (options_.kind == StudyKind::capacity && options_.time_limit_seconds == 0) return;
+  if (is_search() && options_.time_limit_seconds == 0) return;
   for (const StudyPoint& point : sweep_.points) {
     const AttentionSpec shape = model_of(point.request).attention;
     (void)forecast::kernel_speed(machine_, shape.dtype, shape.head_dim, kernels::Direction::forward);
@@ -203,8 +205,7 @@ void StudyRun::append(nlohmann::json record, const StudyPoint& point) {
 
 /// Points that no rank has room for are left out, not run into the swap.
 bool StudyRun::has_room(const StudyPoint& point) const {
-  if (options_.kind == StudyKind::capacity) return true;
-  const std::optional<std::uint64_t> needed = bytes_of(point.request);
+  const std::optional<std::uint64_t> needed = is_search() ? static_cast<std::uint64_t>(options_.memory) : bytes_of(point.request);
   const Communicator node = world_.node();
   std::array<std::uint64_t, 1> room{available_memory() / static_cast<std::uint64_t>(std::min(node.size(), point.request.placement.ranks))};
   world_.min(room);
@@ -216,8 +217,8 @@ bool StudyRun::try_to_measure(std::size_t next) {
   const StudyPoint& point = sweep_.points[next];
   const int ranks = point.request.placement.ranks;
   if (!has_room(point)) {
-    left_out_.push_back(fmt::format("{} ranks, {} tokens, {}: it needs more memory than the node has", ranks, point.request.seq_len,
-                                    point.scheme));
+    const std::string what = is_search() ? bytes_text(static_cast<double>(options_.memory)) + " for each" : size_text(point.request.seq_len) + " tokens";
+    left_out_.push_back(fmt::format("{} ranks, {}, {}: it needs more memory than the node has", ranks, what, point.scheme));
     return false;
   }
   stop_if_asked(next);
@@ -231,7 +232,10 @@ ExitCode StudyRun::run() {
   for (std::size_t next = 0; next < sweep_.points.size(); ++next) {
     if (is_filed(sweep_.points[next]) || try_to_measure(next)) ++done_;
   }
-  if (done_ == 0) throw ResourceError(fmt::format("no point of this study was measured ({}); try shorter contexts", left_out_.front()));
+  if (done_ == 0) {
+    throw ResourceError(fmt::format("no point of this study was measured ({}); try {}", left_out_.front(),
+                                    is_search() ? "a smaller --memory" : "shorter contexts"));
+  }
   print_end();
   return ExitCode::done;
 }

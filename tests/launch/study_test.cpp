@@ -312,8 +312,9 @@ TEST_F(StudyTest, MixesNothing) {
   expect_kept(text, 3, "strong", {"--seq-len", "1000000M"}, 4, "no point of this study was measured");
 }
 
-TEST_F(StudyTest, SaysThatABudgetHoldsNothing) {
+TEST_F(StudyTest, SaysThatABudgetHoldsNothingOrIsNotThere) {
   expect_refusal(study(3, "capacity", {"--memory", "1k"}), 4, "--memory 1024 fits no context with ranks 1");
+  expect_refusal(study(plainly, "capacity", {"--memory", "1000T"}), 4, "try a smaller --memory");
   EXPECT_EQ(records().size(), 0U);
 }
 
