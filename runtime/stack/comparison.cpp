@@ -34,6 +34,16 @@ double largest_finite(std::span<const double> values) {
   }
   return found;
 }
+/// Half the distance of 1 and the next number.
+double unit_roundoff(DType dtype) {
+  switch (dtype) {
+    case DType::bf16: return 0x1p-8;
+    case DType::f16: return 0x1p-11;
+    case DType::f32: return 0x1p-24;
+    case DType::f64: break;
+  }
+  return 0x1p-53;
+}
 }  // namespace
 
 Comparison::Comparison(std::size_t samples) : samples_(samples), values_((stages * columns + 1) * samples) {}
@@ -59,7 +69,9 @@ double Comparison::tolerance(Stage stage, DType dtype) const {
   const double largest_score = *std::max_element(values_.end() - static_cast<std::ptrdiff_t>(samples_), values_.end());
   const double relative = std::max(1e-5, scored ? 8 * eps32 * largest_score : 0);
   const double floor = relative * largest(stage, scale);
-  return dtype == DType::f32 ? floor : std::max(floor, 2 * largest(stage, plain_error));
+  if (dtype == DType::f32) return floor;
+  const double one_rounding = stage == Stage::out ? unit_roundoff(dtype) * largest(stage, scale) : 0;
+  return std::max({floor, one_rounding, 2 * largest(stage, plain_error)});
 }
 
 LayerErrors Comparison::verdict(std::int64_t layer, DType dtype, std::span<const Sample> samples) const {

@@ -44,7 +44,8 @@ class Comparison {
 
   /// Throws Error(ExitCode::verification) naming layer, stage and row if an error is beyond tolerance:
   ///   f32:     max(1e-5, 8 eps32 max|s|) relative to the scale of the stage
-  ///   16 bits: or twice the largest error of the plain rows, if that is more
+  ///   16 bits: or twice the largest error of the plain rows, if that is more; of out also what one rounding of the weights can
+  ///            do, unit roundoff * sum p|v|: of few rows with few keys the plain ones may all be exact by chance
   LayerErrors verdict(std::int64_t layer, DType dtype, std::span<const Sample> samples) const;
 
  private:
