@@ -74,11 +74,13 @@ DirectRows AttentionPlan::count_direct(const RowSet& travelling) const {
 }
 
 /// No more visiting queries than a shard has: they all come at once. Keys come in rounds, which are that small anyway, but not so
-/// the lists of them: of single rows, as windows see in short stripes, they would outgrow the keys and values of a shard.
+/// the lists of them: of single rows, as windows see in short stripes, they could outgrow q, k, v and out of the shard.
 bool AttentionPlan::fits(const DirectRows& rows) const {
   constexpr double lists_of_piece = 6;  // of arriving and leaving rows: the halo, by peer, and by peer and round
-  const std::uint64_t row_bytes = HaloAttention::trip_bytes(spec_, kernels::Direction::forward).there;
-  const double shard_bytes = static_cast<double>(k_layout_.max_rows()) * static_cast<double>(row_bytes);
+  const auto item = static_cast<double>(size_of(spec_.dtype));
+  const double per_channel = static_cast<double>(q_layout_.max_rows() * spec_.heads) * (item + sizeof(float)) +
+                             static_cast<double>(k_layout_.max_rows() * spec_.kv_heads) * 2 * item;
+  const double shard_bytes = static_cast<double>(spec_.batch * spec_.head_dim) * per_channel;
   return rows.most_queries <= q_layout_.max_rows() &&
          lists_of_piece * sizeof(Piece) * static_cast<double>(rows.most_pieces) <= shard_bytes;
 }
