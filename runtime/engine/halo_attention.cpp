@@ -46,27 +46,35 @@ Buffer<std::byte> HaloAttention::make(std::uint64_t row_bytes, std::int64_t rows
   return Buffer<std::byte>(static_cast<std::int64_t>(take(rows, row_bytes)), means_.resources.memory);
 }
 
-std::array<TensorView, 2> HaloAttention::views(const Buffer<std::byte>& memory, DType dtype, std::int64_t rows) const {
+TensorView HaloAttention::view(std::byte* memory, DType dtype, std::int64_t rows) const {
   const AttentionSpec& spec = plan_.spec();
-  const auto view = [&](std::uint64_t begin) {
-    return dense_view(memory.data() + begin, dtype, spec.batch, rows, spec.kv_heads, spec.head_dim);
-  };
-  return {view(0), view(take(rows, row_bytes(spec, dtype)))};
+  return dense_view(memory, dtype, spec.batch, rows, spec.kv_heads, spec.head_dim);
+}
+
+std::array<TensorView, 2> HaloAttention::views(const Buffer<std::byte>& memory, DType dtype, std::int64_t rows) const {
+  return {view(memory.data(), dtype, rows), view(memory.data() + take(rows, row_bytes(plan_.spec(), dtype)), dtype, rows)};
 }
 
 std::array<TensorView, 2> HaloAttention::own_sums() const {
   return views(own_sums_, kernels::gradient_dtype(plan_.spec().dtype), plan_.k_rows());
 }
 
+std::array<TensorView, 2> HaloAttention::leaving(std::int64_t rows) const {
+  const DType dtype = kernels::gradient_dtype(plan_.spec().dtype);
+  if (second_gradient_.size() == 0) return views(in_transit_, dtype, rows);
+  return {view(in_transit_.data(), dtype, rows), view(second_gradient_.data(), dtype, rows)};
+}
+
 void HaloAttention::reserve(Direction direction) {
   const std::int64_t most_rows = most_halo_rows();
   const TripBytes trip = trip_bytes(plan_.spec(), direction);
-  for (Buffer<std::byte>* of_last_call : {&in_transit_, &own_sums_}) *of_last_call = {};
+  for (Buffer<std::byte>* of_last_call : {&in_transit_, &second_gradient_, &own_sums_}) *of_last_call = {};
   own_keys_.reset();
   halo_keys_.reset();
   own_keys_.emplace(means_, plan_.k_rows(), direction, passes_over_own_keys());
   halo_keys_.emplace(means_, most_rows, direction);
-  in_transit_ = make(most(trip), most_rows);
+  in_transit_ = make(trip.there, most_rows);
+  second_gradient_ = make(trip.back > trip.there ? trip.back - trip.there : 0, most_rows);
   own_sums_ = make(trip.back, plan_.k_rows());
   global_.reserve(direction);
   reserve_exchanges(direction);
@@ -178,7 +186,7 @@ std::int64_t HaloAttention::backward(const BackwardCall& call, kernels::Backward
     const auto meet = [&] { return halo_keys_->backward(at_home(), pass, progress); };
     const std::int64_t visible = compute("rows of round", static_cast<std::int64_t>(round), meet);
     if (round > 0) receive_home(round - 1, sums);
-    const auto gradients = views(in_transit_, sums[0].dtype, halo(round).rows());
+    const std::array<TensorView, 2> gradients = leaving(halo(round).rows());
     halo_keys_->unpack_gradient(gradients[0], gradients[1]);
     send_home(round, std::array<ConstTensorView, 2>{gradients[0], gradients[1]});
     return visible;

@@ -49,6 +49,9 @@ class HaloAttention {
   void follow(HaloExchange& exchange, std::size_t round) const;
   void reserve_exchanges(kernels::Direction direction);
   Buffer<std::byte> make(std::uint64_t row_bytes, std::int64_t rows) const;
+  TensorView view(std::byte* memory, DType dtype, std::int64_t rows) const;
+  /// Gradients of a round.
+  std::array<TensorView, 2> leaving(std::int64_t rows) const;
   /// Two tensors of `rows` keys in one memory: k and v, or dk and dv.
   std::array<TensorView, 2> views(const Buffer<std::byte>& memory, DType dtype, std::int64_t rows) const;
   std::array<TensorView, 2> own_sums() const;
@@ -77,6 +80,9 @@ class HaloAttention {
   std::optional<HeldKeys> own_keys_;  ///< of the running call, as all that follow
   std::optional<HeldKeys> halo_keys_;
   Buffer<std::byte> in_transit_;  ///< k and v of a round before they are packed, then their gradients
+  /// Of 16-bit types, whose gradients are f32: dv, which finds no room there. Forward and backward have `in_transit_` of one size,
+  /// so that a pool keeps it once.
+  Buffer<std::byte> second_gradient_;
   Buffer<std::byte> own_sums_;    ///< dk and dv in gradient_dtype: what is added up must not be rounded before
 };
 
