@@ -132,13 +132,14 @@ MemoryWatch::MemoryWatch() {
   mallopt(M_MMAP_THRESHOLD, 128 * 1024);  // else it grows with what is freed, and freed buffers stay with the process
 #endif
   held_ = seen_ = held_bytes();
-  std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
+  std::ofstream peak("/proc/self/clear_refs");
+  peak_is_new_ = static_cast<bool>(peak << "5" << std::flush);
 }
 
 void MemoryWatch::look() { seen_ = std::max(seen_, held_bytes()); }
 
 std::uint64_t MemoryWatch::most_bytes() const {
-  const std::uint64_t counted = peak_private_bytes() + resident_window_bytes();
+  const std::uint64_t counted = peak_is_new_ ? peak_private_bytes() + resident_window_bytes() : 0;
   const bool is_beyond = counted > seen_ && counted - seen_ > peak_slack();
   return (is_beyond ? counted : seen_) - held_;
 }

@@ -22,8 +22,8 @@ std::vector<std::uint64_t> peak_rss_of_ranks(const Communicator& world);
 
 /// Memory of this process beyond what it held when the watch began, private or in its segments of shared windows, to the page
 /// and without what the allocator keeps of freed memory (glibc). The system's own peak is less exact: Linux counts pages per
-/// CPU and hands them on in batches, up to 0.8 MiB late on 2 cores. It counts where it is so far above what was seen (and
-/// another MiB for the allocator) that something must have been missed.
+/// CPU and hands them on in batches, up to 0.8 MiB late on 2 cores (it grows with their square). It counts where it is so far
+/// above what was seen, and another MiB for the allocator, that something must have been missed.
 class MemoryWatch {
  public:
   MemoryWatch();
@@ -34,6 +34,7 @@ class MemoryWatch {
  private:
   std::uint64_t held_;
   std::uint64_t seen_;
+  bool peak_is_new_;  ///< else the system's is of what was before
 };
 
 /// Memory that this node can still give: MemAvailable, or less where a control group limits it. UINT64_MAX where the

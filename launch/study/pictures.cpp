@@ -83,6 +83,11 @@ std::vector<std::string> interpreters() {
 /// False if no interpreter has matplotlib.
 bool run_script(const std::string& points, const std::string& folder) {
   const std::string script = script_path();
+  if (!std::filesystem::exists(script)) {
+    throw ResourceError(fmt::format("cannot draw the pictures ('{}' is missing: the program was copied without what it was installed "
+                                    "with); the tables are in '{}'",
+                                    script, folder));
+  }
   for (const std::string& python : interpreters()) {
     const auto code = run_program({python, "-B", script, points, folder});
     if (code == static_cast<int>(ScriptCode::done)) return true;
