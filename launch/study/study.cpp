@@ -129,6 +129,7 @@ void StudyRun::check_machine() const {
 void StudyRun::look_at_file() {
   together(world_, [&] {
     if (!leads()) return;
+    (void)study_from(read_study(options_.results), options_.results);  // a record that cannot be shown is found now, not at the end
     fmt::print("{}", kept_text(*file_, sweep_.points, study_how(options_, machine_)));
     if (options_.time_limit_seconds == 0) return;
     for (const StudyPoint& point : sweep_.points) {

@@ -315,6 +315,7 @@ TEST_F(StudyTest, MixesNothing) {
     EXPECT_EQ(bytes(), with);
   };
   const Words more{"--seq-len", "512", "--ranks", "3"};
+  expect_kept(replaced(text, "\"seconds\":", "\"seconds\":\"soon\",\"was\":"), 3, "strong", more, 3, "seconds");
   expect_kept(replaced(text, "\"version\":\"", "\"version\":\"9"), 3, "strong", more, 3, "results of annulus '9");
   expect_kept(replaced(text, "\"fingerprint\":\"", "\"fingerprint\":\"not "), 3, "strong", more, 3, "results of machine 'not ");
   expect_kept(text, 3, "weak", more, 3, "one file holds one kind of study");
