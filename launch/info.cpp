@@ -10,6 +10,7 @@
 #include "kernels/cuda/devices.hpp"
 #include "kernels/cuda/matrix_unit.hpp"
 #include "kernels/kernel_table.hpp"
+#include "launch/blas_report.hpp"
 #include "launch/command.hpp"
 #include "launch/gpu_report.hpp"
 #include "launch/memory.hpp"
@@ -96,7 +97,7 @@ ExitCode info(const Communicator& world) {
   const std::string mover = mover_text(world);
   if (world.rank() != 0) return ExitCode::done;
   fmt::print("{}\n{}\n{}\n{}",
-             facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()},
+             facts_text({{"annulus", ANNULUS_VERSION}, {"MPI", first_words(mpi_version())}, {"HDF5", hdf5_version()}, {"BLAS", blas_text()},
                          {"CUDA", kernels::cuda::cuda_versions()}, {"cuBLAS", kernels::cuda::cublas_version()},
                          {"cuDNN", kernels::cuda::cudnn_version()}, {"CUDA-aware MPI", cuda_aware_text()}, {"NCCL", nccl_text()},
                          {"ring", ring}, {"blocks on GPUs move", mover}}),

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "kernels/kernel_table.hpp"
+#include "launch/blas_report.hpp"
 #include "launch/calibrate/machine.hpp"
 #include "launch/command.hpp"
 #include "launch/machine_file.hpp"
@@ -69,7 +70,7 @@ void print(const Communicator& world, const forecast::Machine& machine, const st
       {"machine", machine.name},
       {"backend", machine.backend},
       {"node", fmt::format("{} cores, {} available", machine.cores_per_node, bytes_text(static_cast<double>(machine.memory_per_node)))},
-      {"projections", fmt::format("{:.1f} GFLOP/s of a core", machine.projection_flops_per_second * 1e-9)},
+      {"projections", fmt::format("{:.1f} GFLOP/s of a core ({})", machine.projection_flops_per_second * 1e-9, blas_text())},
       {"within a node", link_text(machine.node, "one rank on it")},
       {"between nodes", link_text(machine.network, "one node")}};
   if (machine.file_write_bytes_per_second > 0) {

@@ -62,6 +62,14 @@ void project(const Projection& projection, std::int64_t rows, const float* from,
   project_backward(rows, projection.in, projection.out, from, projection.weights, to);
 }
 
+std::string blas_core() {
+#if defined(OPENBLAS_VERSION)
+  return openblas_get_corename();
+#else
+  return "";
+#endif
+}
+
 void prepare_projections(int threads) {
   constexpr std::int64_t work_bytes = std::int64_t{144} << 20;  // of addresses, per caller; OpenBLAS 0.3.21 takes 128 MiB
   Buffer<std::byte> proof((takes_turns() ? 1 : threads) * work_bytes);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace annulus::stack {
 
@@ -33,6 +34,9 @@ void project_backward(std::int64_t rows, std::int64_t in, std::int64_t out, cons
 
 /// Either of them.
 void project(const Projection& projection, std::int64_t rows, const float* from, float* to);
+
+/// The CPU whose kernels BLAS has chosen, as it calls it: "SkylakeX". Empty where it does not say. Local.
+std::string blas_core();
 
 /// Takes the work memory that BLAS keeps from its first product on, for so many threads that call it at a time. OpenBLAS
 /// asks for it again and again where there is none: that belongs where a failure can still be agreed on. Throws

@@ -129,7 +129,7 @@ TEST(Version, IsPrintedOnce) {
 TEST(Info, NamesBackendsAndRanks) {
   const Outcome outcome = run_program(3, {"info"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  for (const char* word : {"reference", "portable", "cuda", "MPI", "HDF5", "ranks", "CUDA-aware MPI", "GPU"}) {
+  for (const char* word : {"reference", "portable", "cuda", "MPI", "HDF5", "BLAS", "ranks", "CUDA-aware MPI", "GPU"}) {
     EXPECT_NE(outcome.out.find(word), std::string::npos) << word;
   }
 }
