@@ -14,9 +14,10 @@
 namespace annulus::launch {
 namespace {
 
-/// Cores without AVX in OpenBLAS 0.3 (driver/others/dynamic.c) that it may take an unknown CPU for.
-constexpr std::array<std::string_view, 11> old_cores{"Katmai", "Coppermine", "Northwood", "Prescott", "Banias", "Core2",
-                                                     "Penryn", "Dunnington", "Nehalem",   "Atom",     "Generic"};
+/// Cores without AVX by their names in OpenBLAS 0.3.21.
+constexpr std::array<std::string_view, 16> old_cores{
+    "Katmai",     "Coppermine", "Northwood", "Prescott", "Banias",       "Atom",      "Core2", "Penryn",
+    "Dunnington", "Nehalem",    "Athlon",    "Opteron",  "Opteron_SSE3", "Barcelona", "Nano",  "Bobcat"};
 
 bool runs_here(std::string_view backend) {
   return std::ranges::any_of(kernels::kernel_tables(), [&](const kernels::KernelTable& row) {

@@ -83,7 +83,8 @@ std::vector<std::string> interpreters() {
 /// False if no interpreter has matplotlib.
 bool run_script(const std::string& points, const std::string& folder) {
   const std::string script = script_path();
-  if (!std::filesystem::exists(script)) {
+  std::error_code unreadable;
+  if (!std::filesystem::exists(script, unreadable)) {
     throw ResourceError(fmt::format("cannot draw the pictures ('{}' is missing: the program was copied without what it was installed "
                                     "with); the tables are in '{}'",
                                     script, folder));

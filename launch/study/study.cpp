@@ -218,7 +218,8 @@ bool StudyRun::try_to_measure(std::size_t next) {
   const StudyPoint& point = sweep_.points[next];
   const int ranks = point.request.placement.ranks;
   if (!has_room(point)) {
-    const std::string what = is_search() ? bytes_text(static_cast<double>(options_.memory)) + " for each" : size_text(point.request.seq_len) + " tokens";
+    const std::string what = is_search() ? bytes_text(static_cast<double>(options_.memory)) + " for each"
+                                         : size_text(point.request.seq_len) + " tokens";
     left_out_.push_back(fmt::format("{} ranks, {}, {}: it needs more memory than the node has", ranks, what, point.scheme));
     return false;
   }

@@ -23,8 +23,8 @@ class SharedWindow {
   std::byte* segment(int rank) const { return segments_[static_cast<std::size_t>(rank)]; }  ///< 64-byte aligned
   void sync() const;                                                                        ///< local
   std::uint64_t own_bytes() const { return own_bytes_; }
-  /// Of this rank's segment: pages that some rank has touched. None of a window of one rank: MPI gives it private
-  /// memory. Throws ResourceError if the system does not say. Local.
+  /// Of this rank's segment: pages that some rank has touched, all where the system does not say. None of a window of one
+  /// rank: MPI gives it private memory. Local.
   std::uint64_t resident_bytes() const;
 
  private:

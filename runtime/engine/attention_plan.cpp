@@ -77,12 +77,13 @@ DirectRows AttentionPlan::count_direct(const RowSet& travelling) const {
 /// the lists of them: of single rows, as windows see in short stripes, they could outgrow q, k, v and out of the shard.
 bool AttentionPlan::fits(const DirectRows& rows) const {
   constexpr double lists_of_piece = 6;  // of arriving and leaving rows: the halo, by peer, and by peer and round
-  const auto item = static_cast<double>(size_of(spec_.dtype));
-  const double per_channel = static_cast<double>(q_layout_.max_rows() * spec_.heads) * (item + sizeof(float)) +
-                             static_cast<double>(k_layout_.max_rows() * spec_.kv_heads) * 2 * item;
-  const double shard_bytes = static_cast<double>(spec_.batch * spec_.head_dim) * per_channel;
+  const auto real = [](auto count) { return static_cast<double>(count); };  // products beyond 64 bits stay comparable
+  const double item = real(size_of(spec_.dtype));
+  const double per_channel = real(q_layout_.max_rows()) * real(spec_.heads) * (item + sizeof(float)) +
+                             real(k_layout_.max_rows()) * real(spec_.kv_heads) * 2 * item;
+  const double shard_bytes = real(spec_.batch) * real(spec_.head_dim) * per_channel;
   return rows.most_queries <= q_layout_.max_rows() &&
-         lists_of_piece * sizeof(Piece) * static_cast<double>(rows.most_pieces) <= shard_bytes;
+         lists_of_piece * sizeof(Piece) * real(rows.most_pieces) <= shard_bytes;
 }
 
 /// Fewer bytes in both directions.

@@ -134,5 +134,21 @@ TEST(Info, NamesBackendsAndRanks) {
   }
 }
 
+TEST(Info, SaysWhenBlasDoesNotKnowTheCpu) {
+  const auto info_with = [](const char* core) {
+    EXPECT_EQ(setenv("OPENBLAS_CORETYPE", core, 1), 0);
+    const Outcome outcome = run_program(plainly, {"info"});
+    unsetenv("OPENBLAS_CORETYPE");
+    return outcome.out;
+  };
+  const std::string old = info_with("Prescott");
+  if (old.find("kernels for Prescott") == std::string::npos) GTEST_SKIP() << "no OpenBLAS that chooses its kernels";
+  const bool has_avx2 = old.find("avx2         yes") != std::string::npos;
+  EXPECT_EQ(old.find("it does not know this CPU") != std::string::npos, has_avx2) << old;
+  if (has_avx2) {
+    EXPECT_EQ(info_with("Haswell").find("it does not know this CPU"), std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace annulus::test
