@@ -121,6 +121,8 @@ TEST(HaloRounds, OfAWindowBringOneNeighbourEach) {
   EXPECT_EQ(halo_rounds(layout, short_window, 10).count(), 1);
   const auto sinks = [&](int rank) { return RowSet({{0, 9}, {rank * 10, rank * 10 + 10}}); };
   EXPECT_EQ(halo_rounds(layout, sinks, 10).count(), 1) << "the same rows for all are staged once";
+  const auto of_odd_ranks = [&](int rank) { return rank % 2 == 1 ? sinks(rank) : layout.row_set(rank); };
+  EXPECT_EQ(halo_rounds(layout, of_odd_ranks, 10).count(), 1) << "also past ranks that want nothing";
 }
 
 }  // namespace
