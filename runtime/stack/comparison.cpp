@@ -44,6 +44,7 @@ void Comparison::add(Stage stage, std::size_t sample, const StageRow& row) {
   values_[index(stage, error, sample)] = largest_distance(row.stored, row.expected);
   values_[index(stage, plain_error, sample)] = largest_distance(row.plain, row.expected);
   values_[index(stage, scale, sample)] = largest_finite(row.scale);
+  values_[index(stage, weight_rounding, sample)] = row.weight_rounding;
 }
 
 void Comparison::add_score(std::size_t sample, double largest_score) {
@@ -61,17 +62,20 @@ double Comparison::tolerance(Stage stage, DType dtype) const {
   const double largest_score = *std::max_element(values_.end() - static_cast<std::ptrdiff_t>(samples_), values_.end());
   const double relative = std::max(1e-5, scored ? 8 * eps32 * largest_score : 0);
   const double floor = relative * largest(stage, scale);
-  if (dtype == DType::f32) return floor;
-  const double one_rounding = stage == Stage::out ? unit_roundoff(dtype) * largest(stage, scale) : 0;
-  return std::max({floor, one_rounding, 2 * largest(stage, plain_error)});
+  return dtype == DType::f32 ? floor : std::max(floor, 2 * largest(stage, plain_error));
+}
+
+double Comparison::tolerance(Stage stage, DType dtype, std::size_t sample) const {
+  const double of_all = tolerance(stage, dtype);
+  return dtype == DType::f32 ? of_all : std::max(of_all, unit_roundoff(dtype) * values_[index(stage, weight_rounding, sample)]);
 }
 
 LayerErrors Comparison::verdict(std::int64_t layer, DType dtype, std::span<const Sample> samples) const {
   LayerErrors errors;
   for (std::size_t s = 0; s < stages && samples_ > 0; ++s) {
     const auto stage = static_cast<Stage>(s);
-    const double allowed = tolerance(stage, dtype);
     for (std::size_t sample = 0; sample < samples_; ++sample) {
+      const double allowed = tolerance(stage, dtype, sample);
       const double found = values_[index(stage, error, sample)];
       if (!(found <= allowed)) {
         throw Error(

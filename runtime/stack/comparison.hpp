@@ -27,6 +27,7 @@ struct StageRow {
   std::span<const double> expected;
   std::span<const double> plain;  ///< what a plain computation in the dtype gives
   std::span<const double> scale;  ///< its largest element is what errors are relative to
+  double weight_rounding = 0;     ///< of out: what rounding its weights may do to an element, over the unit roundoff
 };
 
 /// A table of numbers per stage and sample. Each rank fills in what it knows; the element-wise maximum over ranks is
@@ -44,13 +45,13 @@ class Comparison {
 
   /// Throws Error(ExitCode::verification) naming layer, stage and row if an error is beyond tolerance:
   ///   f32:     max(1e-5, 8 eps32 max|s|) relative to the scale of the stage
-  ///   16 bits: or twice the largest error of the plain rows, if that is more; of out also what one rounding of the weights can
-  ///            do, unit roundoff * sum p|v|: of few rows with few keys the plain ones may all be exact by chance
+  ///   16 bits: or twice the largest error of the plain rows, if that is more; and of each row of out what one rounding of its own
+  ///            weights may do: of few rows with few keys the plain ones may all be nearly exact by chance
   LayerErrors verdict(std::int64_t layer, DType dtype, std::span<const Sample> samples) const;
 
  private:
   static constexpr std::size_t stages = 6;
-  enum Column : std::size_t { error, plain_error, scale, columns };
+  enum Column : std::size_t { error, plain_error, scale, weight_rounding, columns };
 
   std::size_t index(Stage stage, Column column, std::size_t sample) const {
     return (static_cast<std::size_t>(stage) * columns + column) * samples_ + sample;
@@ -58,6 +59,8 @@ class Comparison {
   /// Of the finite ones: a plain row that overflows its dtype must not make every error look small.
   double largest(Stage stage, Column column) const;
   double tolerance(Stage stage, DType dtype) const;
+  /// Of one row: no row is excused by what another one's few keys may do to it.
+  double tolerance(Stage stage, DType dtype, std::size_t sample) const;
 
   std::size_t samples_;
   std::vector<double> values_;  ///< [stage][column][sample], then [sample] largest scores

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <vector>
@@ -30,6 +31,15 @@ class MergedParts {
   void exact_out(std::size_t i, std::vector<double>& out) const { divide(at(i) + 2, at(i)[0], out); }
   void magnitude(std::size_t i, std::vector<double>& out) const { divide(at(i) + 2 + head_dim_, at(i)[0], out); }
   void plain_out(std::size_t i, std::vector<double>& out) const { divide(at(i) + 2 + 2 * head_dim_, at(i)[1], out); }
+  /// How far rounding the weights p once may put an element of out off, over the unit roundoff: sum p|v| at most. Roundings of
+  /// many weights cancel: 4 sqrt(sum p^2 v^2) is beyond five standard deviations, and sum p^2 v^2 about max p (sum p|v|)^2.
+  double weight_rounding(std::size_t i) const {
+    if (!(at(i)[0] > 0)) return 0;
+    std::vector<double> whole;
+    magnitude(i, whole);
+    const double largest_weight = 1 / at(i)[0];
+    return std::min(1.0, 4 * std::sqrt(largest_weight)) * *std::ranges::max_element(whole);
+  }
 
  private:
   std::size_t stride() const { return 2 + 3 * head_dim_; }

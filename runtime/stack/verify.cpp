@@ -147,16 +147,18 @@ void Verifier::compare_attention(const LayerView& layer, const MergedParts& merg
     const std::int64_t batch = samples_[sample].batch;
     const float* lse = layer.lse + batch * model_.attention.heads * layer.rows.rows() + (row - batch * layer.rows.rows());
     Row out, plain_out, magnitude, stored_lse, exact_lse, plain_lse;
+    double weight_rounding = 0;
     for (std::size_t head = 0; head < heads; ++head, lse += layer.rows.rows()) {
       const std::size_t i = sample * heads + head;
       merged.exact_out(i, out);
       merged.plain_out(i, plain_out);
       merged.magnitude(i, magnitude);
+      weight_rounding = std::max(weight_rounding, merged.weight_rounding(i));
       stored_lse.push_back(*lse);
       exact_lse.push_back(merged.exact_lse(i));
       plain_lse.push_back(merged.plain_lse(i));
     }
-    comparison.add(Stage::out, sample, {load_row(layer.out, row, model_.width()), out, plain_out, magnitude});
+    comparison.add(Stage::out, sample, {load_row(layer.out, row, model_.width()), out, plain_out, magnitude, weight_rounding});
     comparison.add(Stage::lse, sample, {stored_lse, exact_lse, plain_lse, exact_lse});
   });
 }

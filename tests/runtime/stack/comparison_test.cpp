@@ -5,24 +5,34 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <limits>
 #include <string>
+#include <vector>
 
 #include "kernels/base/error.hpp"
 
 namespace annulus::stack {
 namespace {
 
-constexpr std::array<Sample, 1> sample{{{0, 5}}};
+constexpr std::array<Sample, 2> two_rows{{{0, 0}, {0, 5}}};
 
-/// What is said of one row of scale 2, `off` from what is expected, of which a plain computation is off by `plain_off`.
-std::string verdict(Stage stage, DType dtype, double off, double plain_off) {
+struct Off {
+  double stored = 0;
+  double plain = 0;
+  double weight_rounding = 0;
+};
+
+/// What is said of row 5, of scale 2, `off` from what is expected, of which a plain computation is off by `off.plain`. Row 0 is
+/// exact, and could be anything by the rounding of its weights.
+std::string verdict(Stage stage, DType dtype, const Off& off) {
   const std::array<double, 2> expected{1, -2};
-  const std::array<double, 2> stored{1 + off, -2};
-  const std::array<double, 2> plain{1, -2 + plain_off};
-  Comparison comparison(1);
-  comparison.add(stage, 0, {stored, expected, plain, expected});
+  const std::array<double, 2> stored{1 + off.stored, -2};
+  const std::array<double, 2> plain{1, -2 + off.plain};
+  Comparison comparison(2);
+  comparison.add(stage, 0, {expected, expected, expected, expected, 1000});
+  comparison.add(stage, 1, {stored, expected, plain, expected, off.weight_rounding});
   try {
-    (void)comparison.verdict(3, dtype, sample);
+    (void)comparison.verdict(3, dtype, two_rows);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::verification);
     return error.what();
@@ -30,21 +40,55 @@ std::string verdict(Stage stage, DType dtype, double off, double plain_off) {
   return "";
 }
 
-TEST(Comparison, AllowsTwiceThePlainErrorOf16Bits) {
-  EXPECT_EQ(verdict(Stage::k, DType::bf16, 0.0199, 0.01), "");
-  EXPECT_NE(verdict(Stage::k, DType::bf16, 0.0201, 0.01), "");
-  EXPECT_NE(verdict(Stage::k, DType::f32, 0.0199, 0.01), "") << "f32 is not excused";
-  EXPECT_EQ(verdict(Stage::k, DType::f32, 1.9e-5, 0), "");
-  EXPECT_NE(verdict(Stage::k, DType::f32, 2.1e-5, 0), "");
+/// The verdict on one row of `out` with this error; the plain computation is off by `plain_error`.
+void judge(DType dtype, double error, double plain_error) {
+  const std::vector<double> expected{4, -2};
+  const std::vector<double> stored{4 + error, -2};
+  const std::vector<double> plain{4, -2 + plain_error};
+  Comparison comparison(1);
+  comparison.add(Stage::out, 0, {stored, expected, plain, expected});
+  const std::vector<Sample> samples{{1, 17}};
+  comparison.verdict(3, dtype, samples);
 }
 
-/// Rows whose plain computation is exact by chance: weights are rounded all the same.
-TEST(Comparison, AllowsOutOneRoundingOfTheWeights) {
-  EXPECT_EQ(verdict(Stage::out, DType::bf16, 1.9 / 256, 0), "");
-  EXPECT_TRUE(verdict(Stage::out, DType::bf16, 2.1 / 256, 0).starts_with("layer 3: out of row 5"));
-  EXPECT_EQ(verdict(Stage::out, DType::f16, 1.9 / 2048, 0), "");
-  EXPECT_NE(verdict(Stage::out, DType::f16, 2.1 / 2048, 0), "");
-  EXPECT_NE(verdict(Stage::x, DType::bf16, 1.9 / 256, 0), "") << "what is stored is rounded once by both";
+TEST(Comparison, AllowsOneIn1e5OfTheLargestElementInF32) {
+  EXPECT_NO_THROW(judge(DType::f32, 3.9e-5, 1));
+  EXPECT_THROW(judge(DType::f32, 4.1e-5, 1), Error);
+}
+
+TEST(Comparison, AllowsTwiceThePlainErrorIn16Bits) {
+  EXPECT_NO_THROW(judge(DType::bf16, 0.019, 0.01));
+  EXPECT_THROW(judge(DType::bf16, 0.021, 0.01), Error);
+}
+
+TEST(Comparison, NeverExcusesWhatIsNotFinite) {
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  for (const double bad : {inf, -inf, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_THROW(judge(DType::f32, bad, 0), Error) << bad;
+    EXPECT_THROW(judge(DType::f16, bad, 0.01), Error) << bad;
+    EXPECT_THROW(judge(DType::f16, bad, bad), Error) << "the plain computation overflows, too";
+    EXPECT_THROW(judge(DType::f16, 1, bad), Error) << "an overflow somewhere excuses no error elsewhere";
+  }
+}
+
+TEST(Comparison, NamesLayerStageRowAndBatch) {
+  try {
+    judge(DType::f32, 1, 0);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::verification);
+    EXPECT_TRUE(std::string(error.what()).starts_with("layer 3: out of row 17 (batch 1) is 1 off")) << error.what();
+  }
+}
+
+/// A row whose plain computation is exact by chance: its weights are rounded all the same, but not those of row 0.
+TEST(Comparison, AllowsOutOneRoundingOfItsOwnWeights) {
+  EXPECT_EQ(verdict(Stage::out, DType::bf16, {1.9 / 256, 0, 2}), "");
+  EXPECT_TRUE(verdict(Stage::out, DType::bf16, {2.1 / 256, 0, 2}).starts_with("layer 3: out of row 5"));
+  EXPECT_NE(verdict(Stage::out, DType::bf16, {1.9 / 256, 0, 0}), "");
+  EXPECT_EQ(verdict(Stage::out, DType::f16, {1.9 / 2048, 0, 2}), "");
+  EXPECT_NE(verdict(Stage::out, DType::f16, {2.1 / 2048, 0, 2}), "");
+  EXPECT_NE(verdict(Stage::out, DType::f32, {1.9 / 256, 0, 2}), "");
 }
 
 }  // namespace

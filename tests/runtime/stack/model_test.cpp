@@ -10,7 +10,6 @@
 #include <numeric>
 #include <set>
 
-#include "runtime/stack/comparison.hpp"
 #include "runtime/stack/memory_plan.hpp"
 #include "runtime/stack/samples.hpp"
 
@@ -244,47 +243,6 @@ TEST(Samples, HoldTheEdgesOfAllShards) {
 TEST(Samples, AreEveryRowWhenMoreAreWanted) {
   const std::vector<Sample> samples = sample_rows(Layout(LayoutKind::zigzag, 3, 8), 2, 1000, 0);
   EXPECT_EQ(samples, (std::vector<Sample>{{0, 0}, {0, 1}, {0, 2}, {1, 0}, {1, 1}, {1, 2}}));
-}
-
-/// The verdict on one row of `out` with this error; the plain computation is off by `plain_error`.
-void judge(DType dtype, double error, double plain_error) {
-  const std::vector<double> expected{4, -2};
-  const std::vector<double> stored{4 + error, -2};
-  const std::vector<double> plain{4, -2 + plain_error};
-  Comparison comparison(1);
-  comparison.add(Stage::out, 0, {stored, expected, plain, expected});
-  const std::vector<Sample> samples{{1, 17}};
-  comparison.verdict(3, dtype, samples);
-}
-
-TEST(Comparison, AllowsOneIn1e5OfTheLargestElementInF32) {
-  EXPECT_NO_THROW(judge(DType::f32, 3.9e-5, 1));
-  EXPECT_THROW(judge(DType::f32, 4.1e-5, 1), Error);
-}
-
-TEST(Comparison, AllowsTwiceThePlainErrorIn16Bits) {
-  EXPECT_NO_THROW(judge(DType::bf16, 0.019, 0.01));
-  EXPECT_THROW(judge(DType::bf16, 0.021, 0.01), Error);
-}
-
-TEST(Comparison, NeverExcusesWhatIsNotFinite) {
-  constexpr double inf = std::numeric_limits<double>::infinity();
-  for (const double bad : {inf, -inf, std::numeric_limits<double>::quiet_NaN()}) {
-    EXPECT_THROW(judge(DType::f32, bad, 0), Error) << bad;
-    EXPECT_THROW(judge(DType::f16, bad, 0.01), Error) << bad;
-    EXPECT_THROW(judge(DType::f16, bad, bad), Error) << "the plain computation overflows, too";
-    EXPECT_THROW(judge(DType::f16, 1, bad), Error) << "an overflow somewhere excuses no error elsewhere";
-  }
-}
-
-TEST(Comparison, NamesLayerStageRowAndBatch) {
-  try {
-    judge(DType::f32, 1, 0);
-    FAIL() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::verification);
-    EXPECT_TRUE(std::string(error.what()).starts_with("layer 3: out of row 17 (batch 1) is 1 off")) << error.what();
-  }
 }
 
 }  // namespace

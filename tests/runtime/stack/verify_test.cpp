@@ -9,6 +9,7 @@
 #include <limits>
 #include <string>
 
+#include "runtime/stack/merged_parts.hpp"
 #include "runtime/stack/rows.hpp"
 #include "tests/runtime/stack/stack_case.hpp"
 
@@ -124,6 +125,32 @@ TEST(Verifier, FindsAFaultInARowThatIsNotSampled) {
   const std::string said = complaint(
       chosen, {"", "", [](const Place& p) { p.spoil(p.view.qkv.v.data(), p.dtype(), p.model.kv_width(), 50); }}, pos);
   EXPECT_TRUE(said.starts_with("layer 1: out of row ")) << "later rows see its value: '" << said << "'";
+}
+
+/// What many keys add up to is small, and so must its error be, whatever row 0 with its one key may be off.
+TEST(Verifier, LooksCloselyAtRowsOfManyKeys) {
+  StackCase chosen = one_batch(DType::bf16);
+  chosen.model.attention.seq_q = chosen.model.attention.seq_k = 2048;
+  const auto said = [&](float slip) { return complaint(chosen, {"", "", [&](const Place& p) { p.spoil_out(slip); }}, 2047); };
+  EXPECT_EQ(said(0), "");
+  EXPECT_TRUE(said(0.0042F).starts_with("layer 1: out of row 2047")) << "'" << said(0.0042F) << "'";
+}
+
+/// Of a row to which every rank adds so many keys of the same weight; values are +-1 and +-3.
+double weight_rounding(double keys) {
+  const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
+  stack::AttentionPart sums{0, keys, {keys, 0}};
+  if (keys == 0) sums.max = -std::numeric_limits<double>::infinity();
+  const stack::AttentionParts part{sums, sums, {keys, 3 * keys}, 0};
+  return stack::MergedParts(comm, {&part, 1}, 2).weight_rounding(0);
+}
+
+TEST(MergedParts, AllowLessForTheRoundingOfManyWeights) {
+  const double ranks = Communicator::duplicate(MPI_COMM_WORLD).size();
+  EXPECT_EQ(weight_rounding(0), 0) << "no key";
+  EXPECT_EQ(weight_rounding(1), 3) << "sum p|v|: so few do not cancel";
+  EXPECT_DOUBLE_EQ(weight_rounding(64 / ranks), 3 * 4 / 8.0);
+  EXPECT_DOUBLE_EQ(weight_rounding(6400 / ranks), 3 * 4 / 80.0);
 }
 
 TEST(Verifier, ReportsErrorsThatAreSmallButThere) {
