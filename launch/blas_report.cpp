@@ -29,7 +29,7 @@ bool runs_here(std::string_view backend) {
 
 std::string blas_text() {
   const std::string core = stack::blas_core();
-  if (core.empty()) return "does not name its kernels";
+  if (core.empty()) return "with kernels that it was built for";
   const std::string kernels = fmt::format("OpenBLAS, kernels for {}", core);
   if (std::ranges::find(old_cores, core) == old_cores.end() || !runs_here("avx2")) return kernels;
   return fmt::format("{} (it does not know this CPU; OPENBLAS_CORETYPE={} in the environment is quicker)", kernels,

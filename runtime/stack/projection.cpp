@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <mutex>
+#include <string_view>
 
 #include "kernels/base/buffer.hpp"
 
@@ -64,7 +65,8 @@ void project(const Projection& projection, std::int64_t rows, const float* from,
 
 std::string blas_core() {
 #if defined(OPENBLAS_VERSION)
-  return openblas_get_corename();
+  const bool chooses = std::string_view(openblas_get_config()).find("DYNAMIC_ARCH") != std::string_view::npos;
+  return chooses ? openblas_get_corename() : "";
 #else
   return "";
 #endif

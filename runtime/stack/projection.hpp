@@ -35,7 +35,7 @@ void project_backward(std::int64_t rows, std::int64_t in, std::int64_t out, cons
 /// Either of them.
 void project(const Projection& projection, std::int64_t rows, const float* from, float* to);
 
-/// The CPU whose kernels BLAS has chosen, as it calls it: "SkylakeX". Empty where it does not say. Local.
+/// The CPU whose kernels BLAS has chosen when it was loaded, as it calls it: "SkylakeX". Empty where it has no choice. Local.
 std::string blas_core();
 
 /// Takes the work memory that BLAS keeps from its first product on, for so many threads that call it at a time. OpenBLAS

@@ -137,9 +137,7 @@ TEST(Info, NamesBackendsAndRanks) {
 TEST(Info, SaysWhenBlasDoesNotKnowTheCpu) {
   const auto info_with = [](const char* core) {
     EXPECT_EQ(setenv("OPENBLAS_CORETYPE", core, 1), 0);
-    const Outcome outcome = run_program(plainly, {"info"});
-    unsetenv("OPENBLAS_CORETYPE");
-    return outcome.out;
+    return run_program(plainly, {"info"}).out;
   };
   const std::string old = info_with("Prescott");
   if (old.find("kernels for Prescott") == std::string::npos) GTEST_SKIP() << "no OpenBLAS that chooses its kernels";
