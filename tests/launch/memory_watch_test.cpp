@@ -4,7 +4,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "launch/memory.hpp"
 #include "runtime/comm/shared_window.hpp"
@@ -49,12 +51,15 @@ TEST(MemoryWatch, CountsWhatIsTouchedWhileItLooks) {
 }
 
 TEST(MemoryWatch, MissesNothingLargeBetweenLooks) {
-  if (sysconf(_SC_NPROCESSORS_CONF) > 64) GTEST_SKIP() << "the system's counters may be off by all that is taken here";
   constexpr std::uint64_t bytes = std::uint64_t{256} << 20;
+  const auto cpus = static_cast<std::uint64_t>(sysconf(_SC_NPROCESSORS_CONF));
+  const std::uint64_t late = 3 * std::max<std::uint64_t>(32, 2 * cpus) * cpus * page;
+  if (late > bytes / 4) GTEST_SKIP() << "the system's counters may be off by much of what is taken here";
+  if (!(std::ofstream("/proc/self/clear_refs") << "5" << std::flush)) GTEST_SKIP() << "the system's peak cannot begin anew";
   MemoryWatch watch;
   { const Pages unseen(bytes, bytes); }
   watch.look();
-  EXPECT_GE(watch.most_bytes(), bytes / 100 * 99);
+  EXPECT_GE(watch.most_bytes(), bytes - 2 * late);
 }
 
 /// Every rank its own segment, whoever writes there; of one rank it is private memory.
