@@ -115,7 +115,7 @@ std::optional<std::uint64_t> bytes_of(const PointRequest& request) {
 }
 
 std::int64_t most_context(const Scheme& scheme) {
-  return scheme.layout == LayoutKind::striped ? most_stripes : std::int64_t{1} << 40;
+  return scheme.layout == LayoutKind::striped ? most_stripes : std::int64_t{1} << 30;
 }
 
 std::int64_t longest_context(PointRequest request, std::uint64_t budget, std::int64_t step) {
