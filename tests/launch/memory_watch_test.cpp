@@ -16,6 +16,16 @@ namespace {
 
 const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 
+/// Page by page, where no sanitizer adds the shadow of the pages.
+class ExactMemoryWatch : public testing::Test {
+ protected:
+  void SetUp() override {
+#ifdef __SANITIZE_ADDRESS__
+    GTEST_SKIP() << "the sanitizer's shadow of the pages would be counted";
+#endif
+  }
+};
+
 /// Pages of its own, of which the first `touched` bytes are written.
 class Pages {
  public:
@@ -34,10 +44,7 @@ class Pages {
   void* at_;
 };
 
-TEST(MemoryWatch, CountsWhatIsTouchedWhileItLooks) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "the sanitizer's shadow of the pages would be counted";
-#endif
+TEST_F(ExactMemoryWatch, CountsWhatIsTouchedWhileItLooks) {
   const std::uint64_t bytes = 75 * page;  // below what the system's counters are off by
   MemoryWatch watch;
   EXPECT_LE(watch.most_bytes(), 16 * page);
@@ -63,7 +70,7 @@ TEST(MemoryWatch, MissesNothingLargeBetweenLooks) {
 }
 
 /// Every rank its own segment, whoever writes there; of one rank it is private memory.
-TEST(MemoryWatch, CountsOwnSegmentsOfWindows) {
+TEST_F(ExactMemoryWatch, CountsOwnSegmentsOfWindows) {
   const Communicator world = Communicator::duplicate(MPI_COMM_WORLD);
   const std::uint64_t bytes = 400 * page;
   MemoryWatch watch;
