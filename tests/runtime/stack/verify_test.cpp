@@ -127,15 +127,6 @@ TEST(Verifier, FindsAFaultInARowThatIsNotSampled) {
   EXPECT_TRUE(said.starts_with("layer 1: out of row ")) << "later rows see its value: '" << said << "'";
 }
 
-/// What many keys add up to is small, and so must its error be, whatever row 0 with its one key may be off.
-TEST(Verifier, LooksCloselyAtRowsOfManyKeys) {
-  StackCase chosen = one_batch(DType::bf16);
-  chosen.model.attention.seq_q = chosen.model.attention.seq_k = 2048;
-  const auto said = [&](float slip) { return complaint(chosen, {"", "", [&](const Place& p) { p.spoil_out(slip); }}, 2047); };
-  EXPECT_EQ(said(0), "");
-  EXPECT_TRUE(said(0.0042F).starts_with("layer 1: out of row 2047")) << "'" << said(0.0042F) << "'";
-}
-
 /// Of a row to which every rank adds so many keys of the same weight; values are +-1 and +-3.
 double weight_rounding(double keys) {
   const Communicator comm = Communicator::duplicate(MPI_COMM_WORLD);
