@@ -61,13 +61,17 @@ double Comparison::tolerance(Stage stage, DType dtype) const {
   const bool scored = stage == Stage::out || stage == Stage::lse;
   const double largest_score = *std::max_element(values_.end() - static_cast<std::ptrdiff_t>(samples_), values_.end());
   const double relative = std::max(1e-5, scored ? 8 * eps32 * largest_score : 0);
-  const double floor = relative * largest(stage, scale);
+  // A logarithm: what it is off is relative to the sum of the weights, also where that is about 1.
+  const double floor = relative * std::max(largest(stage, scale), stage == Stage::lse ? 1.0 : 0.0);
   return dtype == DType::f32 ? floor : std::max(floor, 2 * largest(stage, plain_error));
 }
 
 double Comparison::tolerance(Stage stage, DType dtype, std::size_t sample) const {
   const double of_all = tolerance(stage, dtype);
-  return dtype == DType::f32 ? of_all : std::max(of_all, unit_roundoff(dtype) * values_[index(stage, weight_rounding, sample)]);
+  if (dtype == DType::f32) return of_all;
+  const double by_score = values_[stages * columns * samples_ + sample];  // rounding s once changes a weight by that factor
+  const double by_rounding = unit_roundoff(dtype) * (1 + by_score) * values_[index(stage, weight_rounding, sample)];
+  return std::isfinite(by_rounding) ? std::max(of_all, by_rounding) : of_all;
 }
 
 LayerErrors Comparison::verdict(std::int64_t layer, DType dtype, std::span<const Sample> samples) const {

@@ -44,9 +44,9 @@ class Comparison {
   std::span<double> values() { return values_; }
 
   /// Throws Error(ExitCode::verification) naming layer, stage and row if an error is beyond tolerance:
-  ///   f32:     max(1e-5, 8 eps32 max|s|) relative to the scale of the stage
+  ///   f32:     max(1e-5, 8 eps32 max|s|) relative to the scale of the stage, of lse to 1 at least
   ///   16 bits: or twice the largest error of the plain rows, if that is more; and of each row of out what one rounding of its own
-  ///            weights may do: of few rows with few keys the plain ones may all be nearly exact by chance
+  ///            scores and weights may do: of few rows with few keys the plain ones may all be nearly exact by chance
   LayerErrors verdict(std::int64_t layer, DType dtype, std::span<const Sample> samples) const;
 
  private:

@@ -32,17 +32,17 @@ class MergedParts {
   void magnitude(std::size_t i, std::vector<double>& out) const { divide(at(i) + 2 + head_dim_, at(i)[0], out); }
   void plain_out(std::size_t i, std::vector<double>& out) const { divide(at(i) + 2 + 2 * head_dim_, at(i)[1], out); }
   /// How far rounding the weights p once may put an element of out off, over the unit roundoff: sum p|v| at most. Roundings of
-  /// many weights cancel: 4 sqrt(sum p^2 v^2) is beyond five standard deviations, and sum p^2 v^2 about max p (sum p|v|)^2.
+  /// many weights cancel: of sum (p v)^2, whose root is sqrt(3) standard deviations and more, 4 roots are beyond six.
   double weight_rounding(std::size_t i) const {
-    if (!(at(i)[0] > 0)) return 0;
-    std::vector<double> whole;
-    magnitude(i, whole);
-    const double largest_weight = 1 / at(i)[0];
-    return std::min(1.0, 4 * std::sqrt(largest_weight)) * *std::ranges::max_element(whole);
+    const double* magnitudes = at(i) + 2 + head_dim_;
+    const double* squares = at(i) + 2 + 3 * head_dim_;
+    double most = 0;
+    for (std::size_t c = 0; c < head_dim_; ++c) most = std::max(most, std::min(magnitudes[c], 4 * std::sqrt(squares[c])));
+    return at(i)[0] > 0 ? most / at(i)[0] : 0;
   }
 
  private:
-  std::size_t stride() const { return 2 + 3 * head_dim_; }
+  std::size_t stride() const { return 2 + 4 * head_dim_; }
   const double* at(std::size_t i) const { return sums_.data() + i * stride(); }
   static double shift(double from, double to) { return std::isinf(from) ? 0 : std::exp(from - to); }
 
@@ -53,6 +53,7 @@ class MergedParts {
     for (const double value : part.exact.weighted) sums_.push_back(exact * value);
     for (const double value : part.magnitude) sums_.push_back(exact * value);
     for (const double value : part.plain.weighted) sums_.push_back(plain * value);
+    for (const double value : part.squares) sums_.push_back(exact * exact * value);
   }
   void divide(const double* from, double sum, std::vector<double>& out) const {
     for (std::size_t c = 0; c < head_dim_; ++c) out.push_back(sum > 0 ? from[c] / sum : 0);
@@ -60,7 +61,7 @@ class MergedParts {
 
   std::size_t head_dim_;
   std::vector<double> maxima_;  ///< [sample, head][exact, plain]
-  std::vector<double> sums_;    ///< [sample, head][sum, plain sum, weighted, magnitude, plain weighted]
+  std::vector<double> sums_;    ///< [sample, head][sum, plain sum, weighted, magnitude, plain weighted, squares]
 };
 
 }  // namespace annulus::stack

@@ -82,6 +82,7 @@ void weigh(std::span<const double> scores, const KeyRows& keys, AttentionParts& 
       exact.weighted[i] += p * value;
       plain.weighted[i] += rounded_p * value;
       parts.magnitude[i] += p * std::abs(value);
+      parts.squares[i] += p * value * p * value;
     }
     ++score;
   });
@@ -118,7 +119,7 @@ AttentionParts attend_part(const AttentionSpec& spec, std::span<const double> q,
   for (const kernels::RowSpan& span : keys.visible) count += span.rows();
   scores = scores.first(static_cast<std::size_t>(count));
   AttentionParts parts;
-  for (std::vector<double>* sums : {&parts.exact.weighted, &parts.plain.weighted, &parts.magnitude})
+  for (std::vector<double>* sums : {&parts.exact.weighted, &parts.plain.weighted, &parts.magnitude, &parts.squares})
     sums->resize(q.size());
   with_dtype(spec.dtype, [&](auto type) {
     using T = decltype(type);

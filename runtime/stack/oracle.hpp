@@ -36,6 +36,7 @@ struct AttentionParts {
   AttentionPart exact;
   AttentionPart plain;            ///< with s and p rounded to the dtype of the model, as a plain 16-bit attention does
   std::vector<double> magnitude;  ///< [head_dim] sum_j p_j |v_j|, relative to exp(exact.max)
+  std::vector<double> squares;    ///< [head_dim] sum_j (p_j v_j)^2, relative to exp(2 exact.max)
   double largest_score = 0;       ///< max_j |s_j|
 };
 

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Off {
   double stored = 0;
   double plain = 0;
   double weight_rounding = 0;
+  double largest_score = 0;
 };
 
 /// What is said of row 5, of scale 2, `off` from what is expected, of which a plain computation is off by `off.plain`. Row 0 is
@@ -31,6 +33,7 @@ std::string verdict(Stage stage, DType dtype, const Off& off) {
   Comparison comparison(2);
   comparison.add(stage, 0, {expected, expected, expected, expected, 1000});
   comparison.add(stage, 1, {stored, expected, plain, expected, off.weight_rounding});
+  comparison.add_score(1, off.largest_score);
   try {
     (void)comparison.verdict(3, dtype, two_rows);
   } catch (const Error& error) {
@@ -68,6 +71,7 @@ TEST(Comparison, NeverExcusesWhatIsNotFinite) {
     EXPECT_THROW(judge(DType::f16, bad, 0.01), Error) << bad;
     EXPECT_THROW(judge(DType::f16, bad, bad), Error) << "the plain computation overflows, too";
     EXPECT_THROW(judge(DType::f16, 1, bad), Error) << "an overflow somewhere excuses no error elsewhere";
+    EXPECT_NE(verdict(Stage::out, DType::f16, {bad, 0, bad}), "") << "nor one in the values of its own keys";
   }
 }
 
@@ -89,6 +93,23 @@ TEST(Comparison, AllowsOutOneRoundingOfItsOwnWeights) {
   EXPECT_EQ(verdict(Stage::out, DType::f16, {1.9 / 2048, 0, 2}), "");
   EXPECT_NE(verdict(Stage::out, DType::f16, {2.1 / 2048, 0, 2}), "");
   EXPECT_NE(verdict(Stage::out, DType::f32, {1.9 / 256, 0, 2}), "");
+  EXPECT_EQ(verdict(Stage::out, DType::bf16, {7.9 / 256, 0, 2, 3}), "") << "a score rounded once, too: 4 roundings of a weight";
+  EXPECT_NE(verdict(Stage::out, DType::bf16, {8.1 / 256, 0, 2, 3}), "");
+}
+
+/// The sum of the weights of a row with one key and a score near 0 is about 1: its logarithm tells nothing of its rounding.
+TEST(Comparison, AllowsLse1e5OfTheSumOfTheWeights) {
+  const auto judge_lse = [](double lse, double error) {
+    const std::array<double, 1> expected{lse};
+    const std::array<double, 1> stored{lse + error};
+    Comparison comparison(1);
+    comparison.add(Stage::lse, 0, {stored, expected, expected, expected});
+    (void)comparison.verdict(0, DType::f32, std::span(two_rows).first(1));
+  };
+  EXPECT_NO_THROW(judge_lse(0.001, 0.9e-5));
+  EXPECT_THROW(judge_lse(0.001, 1.1e-5), Error);
+  EXPECT_NO_THROW(judge_lse(-4, 3.9e-5));
+  EXPECT_THROW(judge_lse(-4, 4.1e-5), Error);
 }
 
 }  // namespace
