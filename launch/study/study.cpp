@@ -206,7 +206,7 @@ void StudyRun::append(nlohmann::json record, const StudyPoint& point) {
 
 /// Points that no rank has room for are left out, not run into the swap.
 bool StudyRun::has_room(const StudyPoint& point) const {
-  const auto budget = static_cast<std::uint64_t>(options_.memory);  // a search tries what is just beyond, too
+  const auto budget = static_cast<std::uint64_t>(options_.memory);  // the first try beyond it, too
   const std::optional<std::uint64_t> needed = is_search() ? budget + budget / 16 : bytes_of(point.request);
   const Communicator node = world_.node();
   std::array<std::uint64_t, 1> room{available_memory() / static_cast<std::uint64_t>(std::min(node.size(), point.request.placement.ranks))};

@@ -148,7 +148,7 @@ TEST(Plan, PlansAThousandRanks) {
   EXPECT_NEAR(point.at("seconds").get<double>() / even, 1.1, 0.1);
 }
 
-/// Memory for more tokens than there are pairs in 63 bits.
+/// Their memory would hold so many tokens that their pairs do not fit 63 bits.
 TEST(Plan, ForecastsTheLongestContextOfManyRanks) {
   const Outcome outcome = plan({"--seq-len", "1M", "--ranks", "512", "--machine", ANNULUS_TEST_MACHINES "/h100-400gb.toml",
                                 "--dtype", "bf16", "--layers", "1", "--heads", "4", "--head-dim", "64"});
